@@ -1,0 +1,43 @@
+# One word runs everything; each target is a thin line over the `designs` command. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: setup demo test lint format lock docs bench-redirect bench-growth clean help
+
+DESIGNS := .venv/bin/designs
+
+setup: ## make .venv from requirements.lock (every other target does it by itself)
+	@sh scripts/setup
+
+demo: setup ## run a design and one of its trade-offs, end to end
+	@$(DESIGNS) demo
+
+test: setup ## run the tests
+	@.venv/bin/python -m pytest
+
+lint: setup ## style, types and import contracts
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: setup ## put the code into the house style
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+lock: ## write requirements.lock anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --extra all --generate-hashes pyproject.toml -o requirements.lock --custom-compile-command "make lock"
+
+docs: setup ## regenerate the tables and figures in the documents
+	@$(DESIGNS) docs
+
+bench-redirect: setup ## what one redirect costs
+	@$(DESIGNS) bench redirect
+
+bench-growth: setup ## how costs grow with the number of links
+	@$(DESIGNS) bench growth
+
+clean: ## remove caches and builds; .venv, results/ and data/ stay
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	find designs loadtests workbench tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile

@@ -1,0 +1,31 @@
+"""Which processes a design consists of, as data.
+
+A design answers with a list of these; whoever starts it (the workbench, a test) decides where, with which log and how long
+to wait. The module starts nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Role = Literal["service", "worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """One process to start.
+
+    `name` is unique within the design (`replica-1`) and names its log. `env` is laid over the starter's own environment; it
+    may hold secrets, so it is never printed, not even in a repr. `ready_url` answers 200 once the process can work; without
+    one a process counts as ready as soon as it runs.
+    """
+
+    name: str
+    role: Role
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    url: str | None = None
+    ready_url: str | None = None
+    metrics_url: str | None = None

@@ -1,0 +1,37 @@
+"""Settings: where things are and what is secret, never how the design behaves (that is a knob).
+
+Every design shares the addresses of the servers; each adds its own under its prefix. Secrets are `SecretStr`, so that neither
+a log line nor a traceback shows them, and `redacted` is the only way settings are printed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What every design may need to find. Read from the environment when built, never at import time."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    redis_url: SecretStr | None = Field(default=None, description="redis://[:password@]host:port/db")
+    data_dir: Path = Field(default=Path("data"), description="folder of the SQLite files")
+    traces_endpoint: str | None = Field(default=None, description="OTLP over HTTP, e.g. http://127.0.0.1:4318/v1/traces")
+    traces_ratio: float = Field(default=0.01, ge=0, le=1, description="share of requests traced, parent-based")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+
+def redacted(settings: Settings) -> dict[str, str]:
+    """Settings as printable text: secrets as stars, and addresses without their password."""
+    shown = {}
+    for name, value in settings.model_dump().items():
+        if name.endswith("_url") and isinstance(value, SecretStr):
+            parts = urlsplit(value.get_secret_value())
+            shown[name] = f"{parts.scheme}://{parts.hostname}:{parts.port}{parts.path}"
+        else:
+            shown[name] = str(value)
+    return shown

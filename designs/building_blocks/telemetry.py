@@ -1,0 +1,159 @@
+"""Telemetry at the edges: requests and port calls are timed here, so that no core imports a metrics library.
+
+Metrics are Prometheus's (base units, `_total`, bounded labels), logs are one JSON object a line, traces are OpenTelemetry's and
+off unless an endpoint is set. One registry per app and one process per port: no multi-process mode, no merged replicas.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any, TypeVar
+
+import orjson
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.process_collector import ProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BUCKETS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS"})
+UNTIMED = frozenset({"/metrics", "/healthz", "/readyz"})
+UNMATCHED = "unmatched"
+
+T = TypeVar("T")
+
+
+class Telemetry:
+    """The metrics that every service of every design has. One per process."""
+
+    def __init__(self, design: str, version: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.http_seconds = Histogram(
+            "http_request_duration_seconds",
+            "Time from the request's head to the end of its answer, by route template.",
+            ("method", "route", "status"),
+            buckets=BUCKETS_S,
+            registry=self.registry,
+        )
+        self.backend_calls = Counter(
+            "sd_backend_calls_total", "Port calls by their outcome.", ("backend", "op", "outcome"), registry=self.registry
+        )
+        self.backend_seconds = Histogram(
+            "sd_backend_call_duration_seconds", "Time of port calls.", ("backend", "op"), buckets=BUCKETS_S, registry=self.registry
+        )
+        self.breaker_state = Gauge("sd_breaker_state", "0 closed, 1 half-open, 2 open.", ("breaker",), registry=self.registry)
+        self.degraded = Gauge("sd_degraded", "1 while a dependency is done without.", ("dependency",), registry=self.registry)
+        build = Gauge("sd_build_info", "Always 1.", ("design", "version"), registry=self.registry)
+        build.labels(design, version).set(1)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """All metrics in the format the scraper asks for, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+
+class TimedPort:
+    """A port with each awaited verb timed and counted under `backend` and the verb's name; the port itself knows nothing of it."""
+
+    def __init__(self, port: object, telemetry: Telemetry, backend: str, verbs: Iterable[str], prefix: str = "") -> None:
+        self._port = port
+        for verb in verbs:
+            setattr(self, verb, _timed(getattr(port, verb), telemetry, backend, prefix + verb))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)
+
+
+def _timed(call: Callable[..., Awaitable[T]], telemetry: Telemetry, backend: str, op: str) -> Callable[..., Awaitable[T]]:
+    seconds = telemetry.backend_seconds.labels(backend, op)
+    ok, failed = (telemetry.backend_calls.labels(backend, op, outcome) for outcome in ("ok", "error"))
+
+    async def timed(*args: Any, **kwargs: Any) -> T:
+        started_s = time.perf_counter()
+        try:
+            result = await call(*args, **kwargs)
+        except BaseException:
+            failed.inc()
+            raise
+        finally:
+            seconds.observe(time.perf_counter() - started_s)
+        ok.inc()
+        return result
+
+    return timed
+
+
+class Timing:
+    """ASGI middleware: one observation per request, labelled by route template and never by what the caller wrote."""
+
+    def __init__(self, app: ASGIApp, histogram: Histogram) -> None:
+        self._app = app
+        self._histogram = histogram
+        self._children: dict[tuple[str, str, int], Any] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in UNTIMED:
+            await self._app(scope, receive, send)
+            return
+        started_s, status = time.perf_counter(), 500
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            self.observe(scope["method"], route_of(scope), status, time.perf_counter() - started_s)
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request. Children are kept: looking one up by its labels costs more than observing."""
+        key = (method if method in METHODS else "other", route, status)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = self._histogram.labels(key[0], route, str(status))
+        child.observe(seconds)
+
+
+def route_of(scope: Mapping[str, Any]) -> str:
+    """The route template that matched, with the prefixes of included routers; "unmatched" for none.
+
+    FastAPI keeps the whole template of an included route in a scope key of its own; a test pins that.
+    """
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    template = context.path if context is not None else getattr(scope.get("route"), "path", UNMATCHED)
+    return str(template)
+
+
+def configure_logs(level: str, design: str, process: str) -> None:
+    """JSON lines on standard output. Tracebacks carry no local variables, because those hold secrets."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+            structlog.processors.JSONRenderer(serializer=orjson.dumps),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(design=design, process=process)
+
+
+def header(scope: MutableMapping[str, Any], name: bytes) -> bytes:
+    """A request header's first value, b"" for none. `name` in lower case."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return b""

@@ -1,0 +1,406 @@
+"""The composition root: knobs and settings in, a running replica out. The only place where the design meets its backends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp
+
+from designs.building_blocks.body_limit import BodyLimit
+from designs.building_blocks.cache_layers import CacheUnavailable, GuardedSharedCache, LocalCache, SharedCache
+from designs.building_blocks.caching import CachePolicy, LayeredCache
+from designs.building_blocks.circuit_breaker import CircuitBreaker
+from designs.building_blocks.dead_letter_queue import DeadLetterQueue
+from designs.building_blocks.knobs import knob_table
+from designs.building_blocks.problem_details import install
+from designs.building_blocks.settings import redacted
+from designs.building_blocks.telemetry import Telemetry, TimedPort, Timing
+from designs.url_shortener import api
+from designs.url_shortener.backends.memory import MemoryClickStore, MemoryLinkStore, MemoryVisitorCounter
+from designs.url_shortener.backends.sqlite import SqliteClickStore, SqliteLinkStore
+from designs.url_shortener.blocklist import Blocklist
+from designs.url_shortener.click_recorder import ClickRecorder, ClickTotals, count_now, to_queue, to_store
+from designs.url_shortener.click_worker import ClickWorker
+from designs.url_shortener.clicks import Visit
+from designs.url_shortener.codes import code_source
+from designs.url_shortener.knobs import ShortenerKnobs
+from designs.url_shortener.links import Link
+from designs.url_shortener.metrics import observe_replica, observe_worker
+from designs.url_shortener.miss_limit import MissLimit
+from designs.url_shortener.ports import ClickQueue, ClickStore, LinkStore, StoreError, VisitorCounter
+from designs.url_shortener.redirects import RedirectPath, RedirectRoute
+from designs.url_shortener.settings import ShortenerSettings
+from designs.url_shortener.shortener import Shortener
+from designs.url_shortener.write_behind import WriteBehindTotals, carry_forever
+
+VERSION = "1.0"
+BODY_LIMIT_BYTES = 512 * 1024
+MARKER_TTL_MS = 30_000
+QUEUE_DEADLINE_S = 5.0
+SYNC_CLICK_DEADLINE_S = 0.25
+PENDING_BOUND = 50_000
+BREAKER_OPEN_S = 1.0
+REQUESTS_KEPT_US = 24 * 3600 * 1_000_000
+SWEEP_EVERY_S = 600.0
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Replica:
+    """What one replica consists of. Routes find it as `app.state.services`."""
+
+    knobs: ShortenerKnobs
+    settings: ShortenerSettings
+    telemetry: Telemetry
+    store: LinkStore
+    shortener: Shortener
+    redirect: RedirectRoute
+    clicks: ClickStore | None
+    visitors: VisitorCounter | None
+    dead_letters: DeadLetterQueue | None
+    owners: dict[bytes, str]
+    admin_key: str | None
+    public_url: str
+    cache: LayeredCache[Link] | None = None
+    breaker: CircuitBreaker | None = None
+    recorder: ClickRecorder | None = None
+    worker: ClickWorker | None = None
+    click_totals: ClickTotals = field(default_factory=ClickTotals)
+    write_behind: WriteBehindTotals = field(default_factory=WriteBehindTotals)
+    ping_redis: Callable[[], Any] | None = None
+    background: list[Callable[[], Any]] = field(default_factory=list)  # coroutine functions that run as long as the replica
+    close: list[Callable[[], Any]] = field(default_factory=list)
+
+
+def create_app(knobs: ShortenerKnobs, settings: ShortenerSettings, clock_us: Callable[[], int] | None = None) -> ASGIApp:
+    """The ASGI application of one replica; it connects when its lifespan starts."""
+    telemetry = Telemetry("url_shortener", VERSION)
+    replica = assemble(knobs, settings, telemetry, clock_us or (lambda: time.time_ns() // 1000))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with running(replica):
+            yield
+
+    app = FastAPI(
+        title="URL shortener",
+        version=VERSION,
+        description="Short links with aliases, expiry, visit caps and click statistics. Errors are RFC 9457 problem documents.",
+        lifespan=lifespan,
+    )
+    app.state.services = replica
+    install(app, api.PROBLEMS)
+    _add_operations(app, replica)
+    for router in (api.api, api.admin, api.public):
+        app.include_router(router)
+    timing = Timing(app, telemetry.http_seconds)
+    framework: ASGIApp = BodyLimit(timing, BODY_LIMIT_BYTES)
+    return RedirectPath(framework, replica.redirect, timing) if knobs.redirect_path == "asgi" else framework
+
+
+def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Telemetry, clock_us: Callable[[], int]) -> Replica:
+    """Choose the backends and put the replica together; nothing is started."""
+    store = _timed_store(_link_store(knobs, settings), knobs, telemetry)
+    redis = _Redis(knobs, settings, telemetry) if knobs.needs_redis else None
+    blocklist = Blocklist(settings.blocklist)
+    close: list[Callable[[], Any]] = [store.close]
+    background: list[Callable[[], Any]] = [lambda: _sweep(store, clock_us)]
+
+    breaker = CircuitBreaker(time.monotonic, open_s=BREAKER_OPEN_S) if knobs.shared_layer else None
+    shared: SharedCache[Link] | None = None
+    if redis is not None and breaker is not None:
+        shared = GuardedSharedCache(redis.shared_cache(), breaker, knobs.cache_deadline_ms / 1000)
+    cache = _cache(knobs, store, shared)
+    pending = redis.pending(settings.process_name) if redis is not None and knobs.cache == "write-behind" else None
+    shortener = Shortener(
+        knobs,
+        store,
+        code_source(knobs, store.lease_range, redis.lease if redis is not None else None, settings.derived_key("codes")),
+        clock_us=clock_us,
+        cache=cache,
+        pending=pending,
+        announcements=redis.invalidations() if redis is not None and cache is not None and shared is None else None,
+        own_hosts=settings.own_hosts(),
+        blocked_hosts=blocklist,
+    )
+    totals = WriteBehindTotals()
+    if pending is not None:
+        from designs.url_shortener.backends.redis import decode_link
+
+        ttl_ms = int(knobs.cache_ttl_s * 1000)
+        background.append(lambda: carry_forever(pending, store, decode_link, ttl_ms, totals))
+    if redis is not None and cache is not None and knobs.local_layer:
+        invalidations = redis.invalidations()
+        background.append(lambda: _follow(invalidations, cache))
+
+    counting = _counting(knobs, settings, telemetry, redis)
+    if counting.worker is not None:
+        background.append(counting.worker.run)
+    if counting.recorder is not None:
+        background.append(counting.recorder.run)
+    close += counting.close
+    if redis is not None:
+        close.append(redis.close)
+    replica = Replica(
+        knobs,
+        settings,
+        telemetry,
+        store,
+        shortener,
+        RedirectRoute(
+            shortener, knobs.redirect, MissLimit(knobs.misses_per_minute, time.monotonic), counting.recorder, counting.now
+        ),
+        counting.store,
+        counting.visitors,
+        counting.dead_letters,
+        settings.owners(),
+        settings.admin_key.get_secret_value() if settings.admin_key is not None else None,
+        settings.public_url.rstrip("/"),
+        cache=cache,
+        breaker=breaker,
+        recorder=counting.recorder,
+        worker=counting.worker,
+        click_totals=counting.totals,
+        write_behind=totals,
+        ping_redis=redis.ping if redis is not None else None,
+        background=background,
+        close=close,
+    )
+    observe_replica(replica)
+    if counting.worker is not None and counting.queue is not None:
+        observe_worker(telemetry, counting.worker)
+    return replica
+
+
+@contextlib.asynccontextmanager
+async def running(replica: Replica) -> AsyncIterator[None]:
+    """Start what runs beside the requests; at the end send the clicks off, then close."""
+    log.info("starting", settings=redacted(replica.settings), knobs=replica.knobs.model_dump())
+    tasks = [asyncio.create_task(start()) for start in replica.background]
+    for task in tasks:
+        task.add_done_callback(_alarm)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if replica.recorder is not None:
+            await replica.recorder.flush()
+        for close in replica.close:
+            await close()
+
+
+def _alarm(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("background_task_failed", exc_info=error)
+
+
+class _Redis:
+    """The Redis backends of one process, and their connections: those of the cache give up early, the others wait."""
+
+    def __init__(self, knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Telemetry) -> None:
+        from designs.url_shortener.backends import redis as backend
+
+        if settings.redis_url is None:
+            raise ValueError("these knobs need Redis; set REDIS_URL, or choose cache=none ids=lease clicks=batched")
+        url = settings.redis_url.get_secret_value()
+        self._backend = backend
+        self._telemetry = telemetry
+        self._fast = backend.connect(url, knobs.cache_deadline_ms / 1000)
+        self.client = backend.connect(url, QUEUE_DEADLINE_S)
+        self._numbers = TimedPort(backend.RedisNumbers(self.client), telemetry, "redis", ["lease_range"])
+
+    def shared_cache(self) -> Any:
+        cache = self._backend.RedisSharedCache(self._fast, MARKER_TTL_MS)
+        return TimedPort(cache, self._telemetry, "redis", ["get", "fill", "invalidate", "acquire", "release"], prefix="shared_")
+
+    def invalidations(self) -> Any:
+        return self._backend.RedisInvalidations(self.client)
+
+    async def lease(self, size: int) -> int:
+        number: int = await self._numbers.lease_range("links", size)
+        return number
+
+    def visitors(self) -> Any:
+        return TimedPort(
+            self._backend.RedisVisitorCounter(self.client), self._telemetry, "redis", ["add", "count"], prefix="visitors_"
+        )
+
+    def queue(self) -> Any:
+        from designs.url_shortener.backends.redis_streams import RedisClickQueue
+
+        return TimedPort(RedisClickQueue(self.client), self._telemetry, "redis", ["publish", "receive", "done", "park"])
+
+    def pending(self, consumer: str) -> Any:
+        from designs.url_shortener.backends.redis_streams import RedisPendingLinks
+
+        links = RedisPendingLinks(self.client, PENDING_BOUND, consumer)
+        return TimedPort(links, self._telemetry, "redis", ["add", "holds", "stored"], prefix="pending_")
+
+    async def ping(self) -> bool:
+        try:
+            async with asyncio.timeout(0.5):
+                return bool(await self._fast.ping())
+        except Exception:  # whatever is wrong with it, it is not there
+            return False
+
+    async def close(self) -> None:
+        await self._fast.aclose()
+        await self.client.aclose()
+
+
+@dataclass
+class _Counting:
+    """The parts that count clicks, as the knob `clicks` chose them."""
+
+    store: ClickStore | None = None
+    visitors: VisitorCounter | None = None
+    queue: ClickQueue | None = None
+    dead_letters: DeadLetterQueue | None = None
+    recorder: ClickRecorder | None = None
+    now: Callable[[Visit], Any] | None = None
+    worker: ClickWorker | None = None
+    totals: ClickTotals = field(default_factory=ClickTotals)
+    close: list[Callable[[], Any]] = field(default_factory=list)
+
+
+def _counting(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Telemetry, redis: _Redis | None) -> _Counting:
+    parts = _Counting()
+    if knobs.clicks == "off":
+        return parts
+    secret = settings.derived_key("visitors")
+    parts.store = click_store(knobs, settings, telemetry)
+    parts.visitors = redis.visitors() if redis is not None else MemoryVisitorCounter()
+    parts.close.append(parts.store.close)
+    send = to_store(parts.store, parts.visitors)
+    if knobs.clicks == "redis_streams":
+        assert redis is not None
+        parts.queue = redis.queue()
+        parts.dead_letters = parts.queue.dead_letters
+        send = to_queue(parts.queue)
+        if knobs.store == "memory":  # what is in memory can only be counted here
+            parts.worker = ClickWorker(parts.queue, parts.store, parts.visitors, settings.process_name)
+    if knobs.clicks == "sync":
+        totals = parts.totals
+        parts.now = lambda visit: count_now(send, totals, visit, secret, SYNC_CLICK_DEADLINE_S)
+    else:
+        parts.recorder = ClickRecorder(send, secret, knobs.click_flush_ms / 1000, knobs.click_buffer)
+        parts.totals = parts.recorder.totals
+    return parts
+
+
+def click_store(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Telemetry) -> ClickStore:
+    """Where counts are kept: beside the links, in a file of their own."""
+    store: ClickStore = MemoryClickStore() if knobs.store == "memory" else SqliteClickStore(settings.data_dir / "clicks.db")
+    timed: Any = TimedPort(store, telemetry, knobs.store, ["apply", "stats"], prefix="clicks_")
+    return timed  # type: ignore[no-any-return]
+
+
+def _link_store(knobs: ShortenerKnobs, settings: ShortenerSettings) -> LinkStore:
+    return MemoryLinkStore() if knobs.store == "memory" else SqliteLinkStore(settings.data_dir / "links.db")
+
+
+def _timed_store(store: LinkStore, knobs: ShortenerKnobs, telemetry: Telemetry) -> Any:
+    verbs = [
+        "insert_if_absent",
+        "get",
+        "edit",
+        "take_visit",
+        "visits_taken",
+        "page",
+        "lease_range",
+        "find_request",
+        "claim_request",
+    ]
+    return TimedPort(store, telemetry, knobs.store, verbs)
+
+
+def _cache(knobs: ShortenerKnobs, store: LinkStore, shared: SharedCache[Link] | None) -> LayeredCache[Link] | None:
+    if knobs.cache == "none":
+        return None
+
+    async def load(code: str) -> tuple[int, Link | None]:
+        link = await store.get(code)
+        return (link.version, link) if link is not None else (0, None)
+
+    negative_s = knobs.negative_ttl_s if shared is not None else min(knobs.negative_ttl_s, knobs.staleness_s)
+    policy = CachePolicy(
+        ttl_us=int(knobs.cache_ttl_s * 1e6) if shared is not None else int(knobs.staleness_s * 1e6),
+        local_ttl_us=int(knobs.staleness_s * 1e6),
+        jitter=knobs.cache_ttl_jitter,
+        negative_ttl_us=int(negative_s * 1e6),
+        stampede=knobs.stampede,
+        marker_ttl_us=max(MARKER_TTL_MS * 1000, int(knobs.staleness_s * 1e6)),
+    )
+    local: LocalCache[Link] | None = LocalCache(knobs.cache_entries) if knobs.local_layer else None
+    return LayeredCache(local=local, shared=shared, load=load, policy=policy, on_shared_down=knobs.on_cache_down)
+
+
+async def _follow(invalidations: Any, cache: LayeredCache[Link]) -> None:
+    """Drop what other replicas changed. After each break everything is dropped: some news may have been missed."""
+    while True:
+        try:
+            async for message in invalidations.listen():
+                if message is None:
+                    cache.clear_local()
+                else:
+                    cache.drop_local(*message)
+        except CacheUnavailable:
+            await asyncio.sleep(0.5)
+
+
+async def _sweep(store: LinkStore, clock_us: Callable[[], int]) -> None:
+    """Forget what Idempotency-Keys stood for after a day."""
+    while True:
+        with contextlib.suppress(StoreError):
+            await store.forget_requests(clock_us() - REQUESTS_KEPT_US)
+        await asyncio.sleep(SWEEP_EVERY_S)
+
+
+def _add_operations(app: FastAPI, replica: Replica) -> None:
+    """Health, metrics and knobs: what an operator and the workbench ask."""
+
+    @app.get("/healthz", tags=["operations"])
+    async def healthz() -> dict[str, str]:
+        """The process is alive."""
+        return {"status": "alive"}
+
+    @app.get("/readyz", tags=["operations"])
+    async def readyz() -> JSONResponse:
+        """200 while redirects can be answered (`degraded` when without Redis), 503 without the store."""
+        checks: dict[str, str] = {}
+        try:
+            await replica.store.get("readyz")
+            checks["store"] = "up"
+        except StoreError:
+            checks["store"] = "down"
+        if replica.ping_redis is not None:
+            checks["redis"] = "up" if await replica.ping_redis() else "down"
+            replica.telemetry.degraded.labels("redis").set(checks["redis"] == "down")
+        status = "ready" if "down" not in checks.values() else "degraded" if checks["store"] == "up" else "down"
+        return JSONResponse({"status": status, "checks": checks}, 503 if status == "down" else 200)
+
+    @app.get("/metrics", tags=["operations"], response_class=Response)
+    async def metrics(request: Request) -> Response:
+        """Prometheus exposition."""
+        body, content_type = replica.telemetry.exposition(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+    @app.get("/knobs", tags=["operations"])
+    async def knobs() -> JSONResponse:
+        """What can be turned, and how it is turned here."""
+        now = replica.knobs.model_dump()
+        rows = knob_table(type(replica.knobs))
+        return JSONResponse(
+            {row.name: {"value": now[row.name], "choices": row.choices, "description": row.description} for row in rows}
+        )

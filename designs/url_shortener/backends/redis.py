@@ -1,0 +1,206 @@
+"""What the URL shortener keeps in Redis: the shared cache, its invalidations, a counter and visitor sketches.
+
+    {su}:link:{code}     hash    v = version, d = link as JSON ("" = no such link; no field d = invalidation marker), c = cost_us
+    {su}:lock:{code}     string  token of the process that regenerates the entry
+    {su}:invalidations   channel "code version": replicas drop the link from their own memory
+    {su}:number:{name}   string  the counter behind ids=counter
+    {su}:visitors:{code}:{day}   HyperLogLog
+
+Each verb is one command or one script, so one round trip, and atomic. Commands are those of Redis 6.2. The braces put all keys
+into one slot of a cluster, because scripts touch several. Queues are in `redis_streams.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, TypeAlias
+
+import orjson
+import redis.asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+
+from designs.building_blocks.cache_layers import CacheUnavailable, Entry
+from designs.building_blocks.stampede import monotonic_us
+from designs.url_shortener.links import Link
+from designs.url_shortener.ports import StoreError
+
+CHANNEL = "{su}:invalidations"
+VISITORS_KEPT_S = 90 * 86_400
+MAX_CONNECTIONS = 64
+
+# redis-py annotates every answer as the union over protocols, decoders and sync or async; here it is RESP2, bytes, async.
+Client: TypeAlias = Any
+
+_GET = "local e = redis.call('HMGET', KEYS[1], 'v', 'd', 'c') e[4] = redis.call('PTTL', KEYS[1]) return e"
+_FILL = """
+local held = tonumber(redis.call('HGET', KEYS[1], 'v') or -1)
+if tonumber(ARGV[1]) < held then return 0 end
+redis.call('HSET', KEYS[1], 'v', ARGV[1], 'd', ARGV[2], 'c', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1
+"""
+_INVALIDATE = """
+local held = redis.call('HMGET', KEYS[1], 'v', 'd')
+local version = tonumber(held[1] or -1)
+if tonumber(ARGV[1]) > version or not held[2] then
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'v', math.max(tonumber(ARGV[1]), version))
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+return redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. ARGV[1])
+"""
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+def connect(url: str, timeout_s: float) -> Client:
+    """A client that waits `timeout_s` at most and never retries by itself: retries belong to one layer only."""
+    pool = aioredis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=MAX_CONNECTIONS,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+        protocol=2,
+    )
+    return aioredis.Redis(connection_pool=pool)
+
+
+class RedisSharedCache:
+    """The cache layer that all replicas share (`SharedCache[Link]`)."""
+
+    def __init__(self, client: Client, marker_ttl_ms: int) -> None:
+        self._redis = client
+        self._marker_ttl_ms = marker_ttl_ms
+        self._get, self._fill = client.register_script(_GET), client.register_script(_FILL)
+        self._invalidate, self._release = client.register_script(_INVALIDATE), client.register_script(_RELEASE)
+
+    async def get(self, key: str) -> Entry[Link] | None:
+        asked_at_us = monotonic_us()  # before the answer, so that an entry never seems to live longer than it does
+        with _as_cache_error():
+            version, body, cost_us, left_ms = await self._get(keys=[link_key(key)])
+        if version is None or body is None:
+            return None
+        fresh_until_us = asked_at_us + (int(left_ms) * 1000 if int(left_ms) >= 0 else 3_600_000_000)  # no TTL: write-behind
+        return Entry(int(version), decode_link(body) if body else None, fresh_until_us, int(cost_us))
+
+    async def fill(self, key: str, entry: Entry[Link]) -> bool:
+        ttl_ms = (entry.fresh_until_us - monotonic_us()) // 1000
+        if ttl_ms <= 0:
+            return False
+        body = encode_link(entry.value) if entry.value else b""
+        with _as_cache_error():
+            return bool(await self._fill(keys=[link_key(key)], args=[entry.version, body, entry.cost_us, ttl_ms]))
+
+    async def invalidate(self, key: str, version: int) -> None:
+        with _as_cache_error():
+            await self._invalidate(keys=[link_key(key)], args=[version, self._marker_ttl_ms, CHANNEL, key])
+
+    async def acquire(self, key: str, token: str, ttl_ms: int) -> bool:
+        with _as_cache_error():
+            return bool(await self._redis.set(f"{{su}}:lock:{key}", token, nx=True, px=ttl_ms))
+
+    async def release(self, key: str, token: str) -> None:
+        with _as_cache_error():
+            await self._release(keys=[f"{{su}}:lock:{key}"], args=[token])
+
+
+class RedisInvalidations:
+    """Invalidations as they are announced. The subscription may break; what the listener then holds is stale at most S."""
+
+    def __init__(self, client: Client) -> None:
+        self._redis = client
+
+    async def publish(self, code: str, version: int) -> None:
+        """For replicas without a shared layer; with one, its `invalidate` announces by itself."""
+        with _as_cache_error():
+            await self._redis.publish(CHANNEL, f"{code} {version}")
+
+    async def listen(self) -> AsyncIterator[tuple[str, int] | None]:
+        """(code, version) as announced; None once the subscription stands. Raises `CacheUnavailable` when it breaks."""
+        with _as_cache_error():
+            async with self._redis.pubsub() as subscription:
+                await subscription.subscribe(CHANNEL)
+                while True:
+                    message = await subscription.get_message(timeout=5.0)
+                    if message is None:
+                        await subscription.ping()
+                    elif message["type"] == "subscribe":
+                        yield None
+                    elif message["type"] == "message":
+                        code, _, version = message["data"].decode().partition(" ")
+                        yield code, int(version)
+
+
+class RedisNumbers:
+    """Numbers from a Redis counter. It may step back after a failover: the store's insert-if-absent decides."""
+
+    def __init__(self, client: Client) -> None:
+        self._redis = client
+
+    async def lease_range(self, name: str, size: int) -> int:
+        with as_store_error("INCRBY", StoreError):
+            return int(await self._redis.incrby(f"{{su}}:number:{name}", size)) - size
+
+
+class RedisVisitorCounter:
+    """Unique visitors as HyperLogLog, a sketch of at most 12 kB with a standard error of 0.81 %."""
+
+    def __init__(self, client: Client) -> None:
+        self._redis = client
+
+    async def add(self, visitors: Mapping[tuple[str, str], Sequence[str]]) -> None:
+        with as_store_error("PFADD", StoreError):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for (code, day), hashes in visitors.items():
+                    pipe.pfadd(_visitors_key(code, day), *hashes)
+                    pipe.expire(_visitors_key(code, day), VISITORS_KEPT_S)
+                await pipe.execute()
+
+    async def count(self, code: str, days: Sequence[str]) -> int:
+        with as_store_error("PFCOUNT", StoreError):
+            return int(await self._redis.pfcount(*(_visitors_key(code, day) for day in days)))
+
+
+def encode_link(link: Link) -> bytes:
+    return orjson.dumps(asdict(link))
+
+
+def decode_link(body: bytes) -> Link:
+    return Link(**orjson.loads(body))
+
+
+def link_key(code: str) -> str:
+    return f"{{su}}:link:{code}"
+
+
+def _visitors_key(code: str, day: str) -> str:
+    return f"{{su}}:visitors:{code}:{day}"
+
+
+@contextlib.contextmanager
+def _as_cache_error() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise CacheUnavailable(f"Redis: {type(error).__name__}", maybe_done=not _never_sent(error)) from error
+
+
+@contextlib.contextmanager
+def as_store_error(doing: str, kind: type[StoreError]) -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise kind(f"Redis {doing}: {type(error).__name__}", may_have_happened=not _never_sent(error)) from error
+
+
+def _never_sent(error: Exception) -> bool:
+    """Is it sure that the command did nothing? A refused connection and a refused command are; a time-out is not."""
+    refused = isinstance(error, RedisConnectionError) and isinstance(error.__cause__, ConnectionRefusedError)
+    return refused or isinstance(error, ResponseError)

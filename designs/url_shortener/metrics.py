@@ -1,0 +1,89 @@
+"""The design's own metrics, read from the totals that its parts keep: nothing is counted twice, and the parts know no library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+if TYPE_CHECKING:
+    from designs.building_blocks.telemetry import Telemetry
+    from designs.url_shortener.app import Replica
+    from designs.url_shortener.click_worker import ClickWorker
+
+BREAKER = {"closed": 0, "half-open": 1, "open": 2}
+
+
+class _Reader:
+    """A collector that asks when it is scraped."""
+
+    def __init__(self, read: Any) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._read()
+
+
+def observe_replica(replica: Replica) -> None:
+    """Cache, clicks and write-behind of a replica."""
+
+    def read() -> Iterable[Metric]:
+        if replica.cache is not None:
+            stats = replica.cache.stats
+            yield _counter(
+                "sd_cache_requests",
+                "Look-ups by who answered.",
+                "result",
+                {
+                    "local_hit": stats.local_hits,
+                    "shared_hit": stats.shared_hits,
+                    "negative_hit": stats.negative_hits,
+                    "miss": stats.misses,
+                },
+            )
+            yield CounterMetricFamily("sd_cache_loads", "Times the store was asked to fill the cache.", stats.loads)
+            yield CounterMetricFamily("sd_cache_waits", "Look-ups that waited for another one's load.", stats.waits)
+            yield CounterMetricFamily("sd_cache_refused_fills", "Fills that came too late.", stats.refused_fills)
+            yield CounterMetricFamily("sd_cache_unavailable", "Look-ups without the shared layer.", stats.unavailable)
+        if replica.breaker is not None:
+            state = GaugeMetricFamily("sd_breaker_state", "0 closed, 1 half-open, 2 open.", labels=["breaker"])
+            state.add_metric(["shared_cache"], BREAKER[replica.breaker.state])
+            yield state
+        if replica.knobs.clicks != "off":
+            totals = replica.click_totals
+            outcomes = {"accepted": totals.accepted, "unsure": totals.unsure, "dropped": sum(totals.dropped.values())}
+            yield _counter("sd_clicks", "Clicks by what became of them at the replica.", "outcome", outcomes)
+            yield _counter("sd_clicks_dropped", "Dropped clicks by reason.", "reason", totals.dropped)
+            waiting = replica.recorder.waiting if replica.recorder is not None else 0
+            yield GaugeMetricFamily("sd_clicks_buffered", "Clicks not sent yet.", waiting)
+        if replica.knobs.cache == "write-behind":
+            behind = replica.write_behind
+            yield CounterMetricFamily("sd_write_behind_stored", "Links carried to the store.", behind.stored)
+            yield CounterMetricFamily("sd_write_behind_conflicts", "Acknowledged links whose code was taken.", behind.conflicts)
+
+    replica.telemetry.registry.register(_Reader(read))
+
+
+def observe_worker(telemetry: Telemetry, worker: ClickWorker) -> None:
+    """What a click worker did. Depths are set by whoever asks the queue (`worker.py`)."""
+
+    def read() -> Iterable[Metric]:
+        totals = worker.totals
+        yield CounterMetricFamily("sd_clicks_applied", "Clicks counted.", totals.applied_clicks)
+        yield CounterMetricFamily("sd_clicks_dead_lettered", "Clicks given up.", totals.dead_lettered_clicks)
+        yield CounterMetricFamily("sd_click_batches_applied", "Batches counted.", totals.applied_batches)
+        yield CounterMetricFamily(
+            "sd_click_batches_repeated", "Batches that came again after being counted.", totals.repeated_batches
+        )
+        yield CounterMetricFamily("sd_click_batches_dead_lettered", "Batches given up.", totals.dead_lettered_batches)
+        yield CounterMetricFamily("sd_click_worker_failures", "Rounds that failed and were tried again.", totals.failures)
+
+    telemetry.registry.register(_Reader(read))
+
+
+def _counter(name: str, what: str, label: str, values: dict[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, what, labels=[label])
+    for value, count in values.items():
+        family.add_metric([value], count)
+    return family

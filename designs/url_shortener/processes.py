@@ -1,0 +1,68 @@
+"""Which processes the URL shortener consists of: one service per replica, and a click worker where clicks are queued."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from designs.building_blocks.knobs import KnobError, Knobs, knobs_to_environment
+from designs.building_blocks.processes import ProcessSpec
+from designs.url_shortener.knobs import PREFIX, ShortenerKnobs
+
+KNOBS = ShortenerKnobs
+
+
+def needs(knobs: Knobs) -> frozenset[str]:
+    """The servers these knobs need."""
+    assert isinstance(knobs, ShortenerKnobs)
+    return frozenset({"redis"}) if knobs.needs_redis else frozenset()
+
+
+def processes(
+    knobs: Knobs, *, data_dir: Path, ports: Callable[[], int], redis_url: str | None, replicas: int, env: Mapping[str, str]
+) -> list[ProcessSpec]:
+    """The processes to start. Makes the secrets of this data folder the first time."""
+    assert isinstance(knobs, ShortenerKnobs)
+    if knobs.store == "memory" and replicas > 1:
+        raise KnobError("store=memory keeps links inside one process; use store=sqlite for several replicas")
+    shared = {
+        **env,
+        **knobs_to_environment(knobs, PREFIX),
+        "URL_SHORTENER_DATA_DIR": str(data_dir),
+        "URL_SHORTENER_API_KEYS": f"demo:{secret(data_dir, 'api_key')}",
+        "URL_SHORTENER_ADMIN_KEY": secret(data_dir, "admin_key"),
+        "URL_SHORTENER_CODE_KEY": secret(data_dir, "code_key"),
+        **({"REDIS_URL": redis_url} if redis_url else {}),
+    }
+    own_ports = [ports() for _ in range(replicas)]
+    # One public address for all replicas, so that the same link has the same short URL whoever made it.
+    shared["URL_SHORTENER_PUBLIC_URL"] = f"http://127.0.0.1:{own_ports[0]}"
+    specs = [_process("service", f"replica-{number}", port, shared) for number, port in enumerate(own_ports, start=1)]
+    if knobs.clicks == "redis_streams" and knobs.store != "memory":
+        specs.append(_process("worker", "click-worker", ports(), shared))
+    return specs
+
+
+def _process(role: str, name: str, port: int, shared: Mapping[str, str]) -> ProcessSpec:
+    url = f"http://127.0.0.1:{port}"
+    return ProcessSpec(
+        name=name,
+        role="service" if role == "service" else "worker",
+        argv=(sys.executable, "-m", "designs.url_shortener.serve", role, "--port", str(port)),
+        env={**shared, "URL_SHORTENER_PROCESS_NAME": name},
+        url=url if role == "service" else None,
+        ready_url=f"{url}/readyz",
+        metrics_url=f"{url}/metrics",
+    )
+
+
+def secret(data_dir: Path, name: str) -> str:
+    """The secret kept under this name in the data folder; made at random, and readable by its owner only."""
+    path = data_dir / name
+    if not path.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path.read_text()

@@ -1,0 +1,72 @@
+"""Start one process of the design: `python -m designs.url_shortener.serve service|worker --port N`.
+
+Knobs come from `URL_SHORTENER_KNOB_*`, settings from `URL_SHORTENER_*` and `REDIS_URL`. One worker per port; the log goes to
+standard output as JSON lines, without a line per request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+
+from designs.building_blocks.knobs import KnobError, knobs_from_environment
+from designs.building_blocks.telemetry import configure_logs
+from designs.url_shortener.knobs import PREFIX, ShortenerKnobs
+from designs.url_shortener.settings import ShortenerSettings
+
+MAX_CONCURRENCY = 2_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="designs.url_shortener.serve", description=__doc__)
+    parser.add_argument("role", choices=["service", "worker"])
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    arguments = parser.parse_args()
+    try:
+        knobs = knobs_from_environment(ShortenerKnobs, PREFIX, os.environ)
+        settings = ShortenerSettings.model_validate({})
+        configure_logs(settings.log_level, "url_shortener", settings.process_name)
+        if arguments.role == "worker":
+            from designs.url_shortener.worker import create_worker_app
+
+            app = create_worker_app(knobs, settings)
+        else:
+            from designs.url_shortener.app import create_app
+
+            app = create_app(knobs, settings)
+    except KnobError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = "_".join(["URL_SHORTENER", *map(str, first["loc"])]).upper()
+        print(f"error: setting {name}: {first['msg']}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    uvicorn.run(
+        app,
+        host=arguments.host,
+        port=arguments.port,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MAX_CONCURRENCY,
+        timeout_graceful_shutdown=5,
+        lifespan="on",
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

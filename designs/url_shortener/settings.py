@@ -1,0 +1,61 @@
+"""Where the URL shortener finds things, and its secrets. Read from `URL_SHORTENER_*` (servers: `REDIS_URL`) when built."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from designs.building_blocks.settings import Settings
+
+MIN_KEY_CHARS = 16
+
+
+class ShortenerSettings(Settings):
+    """Settings of every process of the design."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="URL_SHORTENER_", hide_input_in_errors=True)
+
+    redis_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))
+    api_keys: SecretStr = Field(default=SecretStr(""), description="owner:key pairs, comma separated; who may create links")
+    admin_key: SecretStr | None = Field(default=None, description="opens the operator's routes; without it they are closed")
+    code_key: SecretStr = Field(description="at least 32 characters; codes and visitor hashes depend on it, so keep it")
+    public_url: str = Field(
+        default="http://127.0.0.1:8000", description="what short links start with; the Host header is not trusted"
+    )
+    blocklist: Path | None = Field(default=None, description="file of blocked hosts, one a line; read again when it changes")
+    process_name: str = Field(default="replica-1", description="unique among the processes of the design")
+
+    @field_validator("code_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr) -> SecretStr:
+        if len(key.get_secret_value()) < 32:
+            raise ValueError("code_key has fewer than 32 characters; make one with: openssl rand -hex 32")
+        return key
+
+    @field_validator("api_keys")
+    @classmethod
+    def _pairs(cls, keys: SecretStr) -> SecretStr:
+        for pair in filter(None, keys.get_secret_value().split(",")):
+            owner, _, key = pair.partition(":")
+            if not owner or len(key) < MIN_KEY_CHARS:
+                raise ValueError(f"api_keys holds owner:key pairs, each key of at least {MIN_KEY_CHARS} characters")
+        return keys
+
+    def owners(self) -> dict[bytes, str]:
+        """sha256 of an API key -> its owner. Looked up by hash, so that the time says nothing about a key."""
+        pairs = (pair.partition(":") for pair in self.api_keys.get_secret_value().split(",") if pair)
+        return {hashlib.sha256(key.encode()).digest(): owner for owner, _, key in pairs}
+
+    def own_hosts(self) -> frozenset[str]:
+        """Hosts that lead back here."""
+        host = urlsplit(self.public_url).hostname
+        return frozenset({host} if host else ())
+
+    def derived_key(self, purpose: str) -> bytes:
+        """A 32-byte key for one purpose, from `code_key` (BLAKE2b as a key derivation, RFC 7693)."""
+        secret = hashlib.sha256(self.code_key.get_secret_value().encode()).digest()
+        return hashlib.blake2b(purpose.encode(), key=secret, digest_size=32).digest()

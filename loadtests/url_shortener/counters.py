@@ -1,0 +1,165 @@
+"""Counted work of a running URL shortener: what its processes' `/metrics` and its Redis say they have done, summed.
+
+Counts don't vary with the machine's mood, so they carry a comparison where times can't. Every number only rises while the
+processes live; what this module does to read them is not in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from urllib.parse import unquote, urlsplit
+
+from prometheus_client.parser import text_string_to_metric_families
+
+# What a figure counts; the page of a report shows the same words.
+COUNTERS: Mapping[str, str] = MappingProxyType(
+    {
+        "store_calls": "calls of the link and click store",
+        "store_reads": "of these, those that only read",
+        "store_writes": "of these, those that write",
+        "backend_errors": "calls of any backend that failed",
+        "cache_local_hits": "links found in a replica's own memory",
+        "cache_shared_hits": "links found in Redis",
+        "cache_negative_hits": "codes known to be nobody's",
+        "cache_hits": "all three",
+        "cache_misses": "links found in no cache",
+        "cache_loads": "links read from the store to fill a cache (regenerations)",
+        "clicks_dropped": "clicks declared lost by a replica",
+        "clicks_unsure": "clicks a replica has sent without learning whether they arrived",
+        "clicks_dead_lettered": "clicks the worker has parked as undeliverable",
+        "redis_commands": "commands Redis has run, connection set-up and INFO aside",
+        "redis_bytes": "bytes in and out of Redis",
+    }
+)
+
+STORE_BACKENDS = frozenset({"sqlite", "memory"})
+STORE_READS = frozenset({"get", "page", "visits_taken", "count", "find_request", "stats", "clicks_stats"})
+HOUSEKEEPING = frozenset({"info", "auth", "hello", "client", "select", "command", "config", "ping"})
+INFO_TIMEOUT_S = 5.0
+
+Sample = tuple[str, Mapping[str, str], float]
+
+
+def samples_of(metrics_text: str) -> list[Sample]:
+    """(name, labels, value) of every sample of a Prometheus text page."""
+    return [
+        (sample.name, sample.labels, sample.value)
+        for family in text_string_to_metric_families(metrics_text)
+        for sample in family.samples
+    ]
+
+
+def service_counters(pages: Iterable[str]) -> dict[str, float]:
+    """The counters of all processes of a variant, from their metrics pages. What no page mentions is 0."""
+    counts = dict.fromkeys((name for name in COUNTERS if not name.startswith("redis_")), 0.0)
+    for page in pages:
+        for name, labels, value in samples_of(page):
+            if name == "sd_backend_calls_total":
+                if labels.get("outcome") == "error":
+                    counts["backend_errors"] += value
+                if labels.get("backend") in STORE_BACKENDS:
+                    counts["store_calls"] += value
+                    counts["store_reads" if labels.get("op") in STORE_READS else "store_writes"] += value
+            elif name == "sd_cache_requests_total":
+                result = labels.get("result", "")
+                if result == "miss":
+                    counts["cache_misses"] += value
+                elif f"cache_{result}s" in counts:
+                    counts[f"cache_{result}s"] += value
+                    counts["cache_hits"] += value
+            elif name == "sd_cache_loads_total":
+                counts["cache_loads"] += value
+            elif name == "sd_clicks_total" and labels.get("outcome") in ("dropped", "unsure"):
+                counts[f"clicks_{labels['outcome']}"] += value
+            elif name == "sd_clicks_dead_lettered_total":
+                counts["clicks_dead_lettered"] += value
+    return counts
+
+
+def queued_clicks(pages: Iterable[str]) -> float | None:
+    """Batches of clicks that wait to be applied, by the gauge of the worker; None where no process has such a queue."""
+    depths = [
+        value
+        for page in pages
+        for name, labels, value in samples_of(page)
+        if name == "sd_queue_depth" and labels.get("queue") == "clicks"
+    ]
+    return max(depths, default=None)
+
+
+@dataclass(slots=True)
+class RedisCounter:
+    """Reads a Redis server's own counters and takes its own traffic out of them.
+
+    Redis counts what arrives before it answers INFO and what leaves only afterwards, so the reply to this reading is found in
+    the next one: all bytes received by earlier readings are subtracted, and all bytes sent by them and by this one.
+    """
+
+    url: str
+    own: Counter[str] = field(default_factory=Counter)
+
+    async def read(self) -> dict[str, float]:
+        """`redis_commands` and `redis_bytes`. OSError when Redis can't be reached, ValueError for an answer that is none."""
+        text, sent, received = await _info(self.url)
+        self.own["redis_bytes"] += sent
+        counts = {name: float(count - self.own[name]) for name, count in redis_counters(text).items()}
+        self.own["redis_bytes"] += received
+        return counts
+
+    async def disown_since(self, earlier: Mapping[str, float]) -> None:
+        """What Redis did after that reading was done on our account: a worker asks it for the metrics we scrape."""
+        now = await self.read()
+        for name, count in earlier.items():
+            self.own[name] += int(now[name] - count)
+
+
+def redis_counters(info: str) -> dict[str, int]:
+    """Commands and bytes from the text of `INFO all`. Subcommands count as their command."""
+    commands, total_bytes = 0, 0
+    for line in info.splitlines():
+        name, _, value = line.partition(":")
+        if name.startswith("cmdstat_"):
+            command = name.removeprefix("cmdstat_").split("|")[0]
+            if command not in HOUSEKEEPING:
+                commands += int(value.partition("calls=")[2].partition(",")[0])
+        elif name in ("total_net_input_bytes", "total_net_output_bytes"):
+            total_bytes += int(value)
+    return {"redis_commands": commands, "redis_bytes": total_bytes}
+
+
+async def _info(url: str) -> tuple[str, int, int]:
+    """The text of `INFO all`, bytes sent, bytes received. Spoken by hand, since a driver does not tell how much it sends."""
+    parts = urlsplit(url)
+    if parts.scheme != "redis":
+        raise ValueError(f"the counters of Redis are read over redis://, not over {parts.scheme}://")
+    request = _command("INFO", "all")
+    replies = 1
+    if parts.password:
+        login = [unquote(parts.username)] if parts.username else []
+        request = _command("AUTH", *login, unquote(parts.password)) + request
+        replies = 2
+    async with asyncio.timeout(INFO_TIMEOUT_S):
+        reader, writer = await asyncio.open_connection(parts.hostname or "127.0.0.1", parts.port or 6379)
+        try:
+            writer.write(request)
+            received = 0
+            for _ in range(replies):
+                line = await reader.readline()
+                received += len(line)
+                if line[:1] == b"-" or not line:
+                    raise ValueError(f"Redis did not give its INFO: {line.decode(errors='replace').strip() or 'connection closed'}")
+            body = await reader.readexactly(int(line[1:]) + 2)
+            return body.decode(), len(request), received + len(body)
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+
+def _command(*words: str) -> bytes:
+    """A command in RESP: *<words> then $<bytes> and the word, each ended by CR LF."""
+    encoded = [word.encode() for word in words]
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)

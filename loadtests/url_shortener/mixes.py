@@ -1,0 +1,198 @@
+"""Who asks a URL shortener for what: the mixes, the knob that each one shows, and their page, which is made from them.
+
+Everything that makes load reads this declaration: the open-loop plans of a comparison and the Locust journeys alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from loadtests.workload import Mix
+
+OPS: Mapping[str, str] = MappingProxyType(
+    {
+        "redirect": "open a short link that exists: `GET /{code}`",
+        "create": "shorten a URL nobody has shortened before: `POST /api/v1/links`",
+        "stats": "read a link's clicks: `GET /api/v1/links/{code}/stats`",
+        "unknown": "open one of 200 codes that nobody has, again and again: `GET /{code}`",
+        "scan": "open a code that nobody has, another one each time: `GET /{code}`",
+        "edit": "send a link elsewhere: `PATCH /api/v1/links/{code}`",
+    }
+)
+
+# All load comes from one address, which a limit per client would stop.
+UNLIMITED = {"misses_per_minute": "0"}
+
+MIXES: Mapping[str, Mix] = MappingProxyType(
+    {
+        mix.name: mix
+        for mix in (
+            Mix(
+                name="mixed",
+                who=(
+                    "An ordinary day: browsers open links that were shared, programs shorten new ones, owners look at their "
+                    "clicks, and some people mistype."
+                ),
+                ratios={"redirect": 0.90, "create": 0.05, "stats": 0.02, "unknown": 0.03},
+                keys=2_000,
+                zipf_s=1.0,
+                rate_per_s=400.0,
+                knobs=UNLIMITED,
+            ),
+            Mix(
+                name="redirects",
+                who="Browsers only: the path that has to be cheap, since a link is opened far more often than it is made.",
+                ratios={"redirect": 1.0},
+                keys=2_000,
+                zipf_s=1.0,
+                rate_per_s=600.0,
+                knobs=UNLIMITED,
+            ),
+            Mix(
+                name="hot",
+                who="A link is read out on television: nearly everybody wants the same one.",
+                ratios={"redirect": 1.0},
+                keys=20,
+                zipf_s=1.2,
+                rate_per_s=600.0,
+                knobs=UNLIMITED,
+            ),
+            Mix(
+                name="create",
+                who="A newsletter system shortens every link of every letter, and opens few of its own to see that they work.",
+                ratios={"create": 0.90, "redirect": 0.10},
+                keys=200,
+                zipf_s=1.0,
+                rate_per_s=120.0,
+                knobs=UNLIMITED,
+            ),
+            Mix(
+                name="unknown",
+                who=(
+                    "A scanner guesses codes, and a dead campaign is still printed on posters: most codes asked for do not "
+                    "exist, some of them over and over, between visits to real links."
+                ),
+                ratios={"unknown": 0.60, "scan": 0.20, "redirect": 0.20},
+                keys=2_000,
+                zipf_s=1.0,
+                rate_per_s=500.0,
+                knobs=UNLIMITED,
+            ),
+            Mix(
+                name="expiring",
+                who="Five links that everybody opens, in a cache that forgets them several times a second.",
+                ratios={"redirect": 1.0},
+                keys=5,
+                zipf_s=1.0,
+                rate_per_s=800.0,
+                knobs={**UNLIMITED, "cache_ttl_s": "0.25", "staleness_s": "0.25"},
+            ),
+            Mix(
+                name="edits",
+                who="A campaign is running while its owner keeps correcting where its twenty links lead.",
+                ratios={"redirect": 0.98, "edit": 0.02},
+                keys=20,
+                zipf_s=1.0,
+                rate_per_s=400.0,
+                knobs=UNLIMITED,
+            ),
+        )
+    }
+)
+
+# Where a knob bites only when something fails (the cache is gone, the queue is full), the mix is the one to run beside the fault.
+DEFAULT_MIX: Mapping[str, str] = MappingProxyType(
+    {
+        "ids": "create",
+        "code_length": "create",
+        "lease_size": "create",
+        "store": "create",
+        "cache": "mixed",
+        "cache_layers": "redirects",
+        "cache_entries": "redirects",
+        "cache_ttl_s": "expiring",
+        "cache_ttl_jitter": "expiring",
+        "staleness_s": "edits",
+        "negative_ttl_s": "unknown",
+        "stampede": "expiring",
+        "on_cache_down": "redirects",
+        "cache_deadline_ms": "redirects",
+        "clicks": "redirects",
+        "click_flush_ms": "redirects",
+        "click_buffer": "hot",
+        "redirect": "redirects",
+        "redirect_path": "redirects",
+        "misses_per_minute": "unknown",
+        "": "mixed",
+    }
+)
+
+_REDIRECT_COST = ("cpu_us_per_request", "cpu_us_per_request_service", "cpu_us_per_request_store", "latency_p50_ms")
+_CREATE_COST = ("store_writes", "redis_commands", "cpu_us_per_request", "latency_p50_ms")
+_CACHE_COST = ("store_reads", "cache_misses", "redis_commands", "redis_bytes", *_REDIRECT_COST)
+
+# Figures by knob, most telling first: counted work before CPU, CPU before latency.
+CARD: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "ids": _CREATE_COST,
+        "code_length": _CREATE_COST,
+        "lease_size": _CREATE_COST,
+        "store": ("latency_p50_ms", "latency_p99_ms", "cpu_us_per_request", "store_writes"),
+        "cache": ("store_reads", "store_writes", "cache_misses", "redis_commands", "redis_bytes", *_REDIRECT_COST),
+        "cache_layers": ("redis_commands", "redis_bytes", "store_reads", *_REDIRECT_COST, "rss_mb"),
+        "cache_entries": ("cache_local_hits", "cache_hit_ratio", "redis_commands", "store_reads", *_REDIRECT_COST, "rss_mb"),
+        "cache_ttl_s": ("cache_loads", "store_reads", "redis_commands", *_REDIRECT_COST),
+        "cache_ttl_jitter": ("cache_loads", "store_reads", "latency_p99_ms", *_REDIRECT_COST),
+        "staleness_s": ("redis_commands", "cache_local_hits", "store_reads", *_REDIRECT_COST),
+        "negative_ttl_s": ("store_reads", "cache_negative_hits", "redis_commands", *_REDIRECT_COST),
+        "stampede": ("cache_loads", "store_reads", "redis_commands", "latency_p99_ms", *_REDIRECT_COST),
+        "on_cache_down": ("failed_per_100", *_CACHE_COST),
+        "cache_deadline_ms": ("latency_p99_ms", "failed_per_100", *_CACHE_COST),
+        "clicks": ("store_writes", "redis_commands", "cpu_us_per_request_worker", *_REDIRECT_COST, "clicks_dropped"),
+        "click_flush_ms": ("store_writes", "redis_commands", "cpu_us_per_request_worker", *_REDIRECT_COST),
+        "click_buffer": ("clicks_dropped", *_REDIRECT_COST, "rss_mb"),
+        "redirect": ("cpu_us_per_request", "cpu_us_per_request_service", "latency_p50_ms"),
+        "redirect_path": ("cpu_us_per_request_service", "cpu_us_per_request", "latency_p50_ms", "latency_p99_ms"),
+        "misses_per_minute": ("store_reads", "redis_commands", *_REDIRECT_COST),
+        "": ("cpu_us_per_request", "store_calls", "redis_commands", "redis_bytes", "latency_p50_ms", "latency_p99_ms"),
+    }
+)
+
+
+def workloads_page(mixes: Mapping[str, Mix] = MIXES, default_mix: Mapping[str, str] = DEFAULT_MIX) -> str:
+    """The page `WORKLOADS.md`: a section per mix, then what the operations are."""
+    lines = [
+        "# Workloads of the URL shortener",
+        "",
+        "Each mix says who asks, what for, and how unevenly. A comparison draws its plan of requests from one mix and one seed",
+        "and replays it on both variants; `designs load` lets Locust users live by the same ratios. Made from `mixes.py`.",
+        "",
+    ]
+    for mix in mixes.values():
+        whole = sum(mix.ratios.values())
+        shares = ", ".join(f"{op} {100 * ratio / whole:.3g} %" for op, ratio in mix.ratios.items())
+        knobs = [knob for knob, name in default_mix.items() if name == mix.name and knob]
+        lines += [
+            f"## {mix.name}",
+            "",
+            mix.who,
+            "",
+            f"- Requests: {shares}",
+            f"- Keys: {mix.keys:,} links, {popularity(mix)}",
+            f"- Rate: {mix.rate_per_s:g} requests/s, Poisson arrivals, unless told otherwise",
+            f"- Runs with: {', '.join(f'`{name}={value}`' for name, value in mix.knobs.items()) or 'the knobs as they are'}",
+            f"- Shows: {', '.join(f'`{knob}`' for knob in knobs) or 'what a link costs when all want the same one'}",
+            "",
+        ]
+    lines += ["## The requests", ""]
+    lines += [f"- {op}: {what}" for op, what in OPS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def popularity(mix: Mix) -> str:
+    """The key popularity in words: what share of the requests the most popular link gets."""
+    if mix.zipf_s == 0 or mix.keys == 1:
+        return "all equally popular"
+    top = 1 / sum(rank**-mix.zipf_s for rank in range(1, mix.keys + 1))
+    return f"Zipf with s = {mix.zipf_s:g}: the most popular one gets {100 * top:.2g} % of the requests"

@@ -1,0 +1,80 @@
+"""What a design tells the measuring about its load: who asks, in which ratios, how popular keys are, and what must hold.
+
+The generator, the schedule and the statistics know no design. Each design brings one `Workload`: it seeds a running variant,
+turns a planned step into the bytes of an HTTP/1.1 request, and afterwards judges the history of what came back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from loadtests.result import SafetyCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Who does this, in which ratios. The page of a workload, as data."""
+
+    name: str
+    who: str
+    ratios: Mapping[str, float]
+    keys: int
+    zipf_s: float
+    rate_per_s: float
+    knobs: Mapping[str, str] = field(default_factory=dict)  # what the mix needs of both variants to bite, e.g. a short TTL
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running variant: where it answers and which processes belong to it."""
+
+    name: str
+    knobs: Mapping[str, str | int | float | bool]
+    urls: Sequence[str]
+    api_key: str
+    metrics_urls: Sequence[str]
+    pids: Mapping[str, Sequence[int]]  # role (service, worker, store) -> process ids
+    redis_url: str | None = None
+    data_dir: str = ""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and what came back. Times are monotonic seconds of the generator's clock; status 0 is a transport error."""
+
+    op: str
+    key: int
+    serial: int
+    intended_s: float
+    sent_s: float
+    first_byte_s: float
+    end_s: float
+    status: int
+    response: bytes
+
+
+class Workload(Protocol):
+    """A design's load. State between calls (codes made while seeding, expected answers) is per target, inside the workload."""
+
+    mixes: Mapping[str, Mix]
+    default_mix: Mapping[str, str]  # knob -> the mix that shows its trade-off; "" for any other knob
+
+    async def seed(self, target: Target, mix: Mix, seed: int) -> None:
+        """Make the data the plan's keys refer to. Called once per variant, before its warm-up."""
+
+    def encode(self, target: Target, op: str, key: int, serial: int) -> tuple[int, bytes]:
+        """The index of the URL to send to, and the whole request. `serial` is unique over the run; `key` is 0 .. keys-1."""
+
+    def observe(self, target: Target, exchanges: Sequence[Exchange]) -> None:
+        """Take in the history of one round (warm-up included: the invariants hold there too)."""
+
+    async def counters(self, target: Target) -> Mapping[str, float]:
+        """Counted work so far (store round trips, cache loads, hits, Redis commands, bytes), rising; read between rounds."""
+
+    async def check(self, target: Target) -> Sequence[SafetyCheck]:
+        """Judge the whole history once the load is over (asks the target what it kept)."""
+
+    def card(self, knob: str, baseline: str, other: str) -> tuple[str, ...]:
+        """Figures (of `counters` or of the measuring) that the trade-off card shows for this knob, most telling first."""

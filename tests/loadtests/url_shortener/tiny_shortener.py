@@ -1,0 +1,176 @@
+"""A shortener in a dict, right or with one flaw, behind the service's HTTP interface: what the load's checks are tried on.
+
+Small enough to see that it is right, and wrong on purpose where a flaw is named. It shares no code with the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from loadtests.workload import Target
+
+API_KEY = "tiny-key"
+Flaw = Literal[
+    "", "duplicate code", "lost link", "wrong target", "stale", "lost edit", "counts twice", "loses a click", "hides clicks"
+]
+REASONS = {200: "OK", 201: "Created", 204: "No Content", 302: "Found", 401: "Unauthorized", 404: "Not Found"}
+
+
+@dataclass
+class TinyShortener:
+    """Several addresses, one dict. `old` holds the URL a link had before its first edit."""
+
+    flaw: Flaw = ""
+    links: dict[str, dict[str, Any]] = field(default_factory=dict)
+    old: dict[str, str] = field(default_factory=dict)
+    clicks: dict[str, int] = field(default_factory=dict)
+    made: int = 0
+    dropped: int = 0
+    visits: int = 0
+    unauthorized: int = 0
+
+    def make(self, url: str) -> dict[str, Any]:
+        self.made += 1
+        number = self.made - 1 if self.flaw == "duplicate code" and self.made % 50 == 0 else self.made
+        code = f"c{number:06d}"
+        self.links[code] = {"code": code, "url": url, "version": 1}
+        return self.links[code]
+
+    def answer(self, method: str, path: str, body: bytes, api_key: str) -> tuple[int, Any, str]:
+        """Status, JSON document or text, Location."""
+        path, _, _ = path.partition("?")
+        if path == "/metrics":
+            return 200, self.metrics(), ""
+        if path.startswith("/api/"):
+            if api_key != f"Bearer {API_KEY}":
+                self.unauthorized += 1
+                return 401, {"status": 401}, ""
+            return self.api(method, path.removeprefix("/api/v1/links").strip("/"), body)
+        return self.visit(method, path[1:])
+
+    def api(self, method: str, rest: str, body: bytes) -> tuple[int, Any, str]:
+        document = json.loads(body) if body else {}
+        if rest == "bulk":
+            return 200, {"items": [{"status": 201, "link": self.make(link["url"])} for link in document["links"]]}, ""
+        if not rest:
+            return 201, self.make(document["url"]), ""
+        code, _, what = rest.partition("/")
+        link = self.links.get(code)
+        if link is None:
+            return 404, {"status": 404}, ""
+        if what == "stats":
+            return 200, {"code": code, "clicks": self.clicks.get(code, 0), "bots": 0}, ""
+        if method == "PATCH":
+            self.old.setdefault(code, link["url"])
+            edited = {**link, "url": document["url"], "version": link["version"] + 1}
+            if self.flaw != "lost edit":
+                self.links[code] = edited
+            return 200, edited, ""
+        if method == "DELETE":
+            del self.links[code]
+            return 204, None, ""
+        return 200, link, ""
+
+    def visit(self, method: str, code: str) -> tuple[int, Any, str]:
+        preview, code = code.endswith("+"), code.rstrip("+")
+        link = self.links.get(code)
+        if link is None:
+            return 404, {"status": 404}, ""
+        if preview:
+            return 200, link, ""
+        if method == "GET":
+            self.visits += 1
+            if self.flaw == "lost link" and self.visits % 100 == 0:
+                return 404, {"status": 404}, ""
+            if self.flaw == "loses a click" and self.visits == 10:
+                self.dropped += 1
+            elif self.flaw != "hides clicks" or self.visits % 10:
+                self.clicks[code] = self.clicks.get(code, 0) + 1
+            if self.flaw == "counts twice" and self.visits == 10:
+                self.clicks[code] += 1
+        if self.flaw == "stale" and code in self.old:
+            return 302, None, self.old[code]
+        if self.flaw == "wrong target" and self.visits % 100 == 1:
+            return 302, None, "https://example.org/elsewhere"
+        return 302, None, link["url"]
+
+    def metrics(self) -> str:
+        return "\n".join(
+            [
+                "# TYPE sd_backend_calls_total counter",
+                f'sd_backend_calls_total{{backend="memory",op="get",outcome="ok"}} {self.visits}',
+                f'sd_backend_calls_total{{backend="memory",op="insert_if_absent",outcome="ok"}} {self.made}',
+                "# TYPE sd_clicks_total counter",
+                f'sd_clicks_total{{outcome="accepted"}} {sum(self.clicks.values())}',
+                f'sd_clicks_total{{outcome="dropped"}} {self.dropped}',
+                "# TYPE sd_queue_depth gauge",
+                'sd_queue_depth{queue="clicks"} 0',
+                "",
+            ]
+        )
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := (await reader.readuntil(b"\r\n\r\n")).decode():
+                request_line, *lines = head.split("\r\n")
+                method, path, _ = request_line.split(" ")
+                headers = dict(line.lower().split(": ", 1) for line in lines if line)
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                api_key = headers.get("authorization", "").replace("bearer", "Bearer")
+                status, document, location = self.answer(method, path, body, api_key)
+                text = document if isinstance(document, str) else json.dumps(document) if document is not None else ""
+                answer = [f"HTTP/1.1 {status} {REASONS[status]}", f"Content-Length: {len(text.encode())}"]
+                answer += [f"Location: {location}"] if location else []
+                writer.write("\r\n".join([*answer, "", "" if method == "HEAD" else text]).encode())
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def running(shortener: TinyShortener, replicas: int = 1, **knobs: str | int | float | bool) -> AsyncIterator[Target]:
+    """The shortener at as many addresses as asked for, as a target of the measuring."""
+    servers = [await asyncio.start_server(shortener.serve, "127.0.0.1", 0) for _ in range(replicas)]
+    urls = [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers]
+    try:
+        yield Target(
+            name="tiny",
+            knobs={"redirect": 302, "clicks": "sync", "staleness_s": 0.05, **knobs},
+            urls=urls,
+            api_key=API_KEY,
+            metrics_urls=[f"{urls[0]}/metrics"],
+            pids={},
+        )
+    finally:
+        for server in servers:
+            server.close()
+            await server.wait_closed()
+
+
+@contextmanager
+def in_a_thread(shortener: TinyShortener) -> Iterator[Target]:
+    """The same beside a test that waits for another process."""
+    started, stop = threading.Event(), asyncio.Event()
+    held: list[tuple[Target, asyncio.AbstractEventLoop]] = []
+
+    async def main() -> None:
+        async with running(shortener) as target:
+            held.append((target, asyncio.get_running_loop()))
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield held[0][0]
+    finally:
+        held[0][1].call_soon_threadsafe(stop.set)
+        thread.join(10)

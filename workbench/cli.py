@@ -1,0 +1,449 @@
+"""The `designs` command: pick a question, run its answer, turn a knob, load it, compare, break it.
+
+Expected errors are one sentence on stderr and an exit code; a traceback means a mistake of ours. Heavy things are imported by
+the command that needs them, so that `--help` and completion stay quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from typer.core import TyperGroup
+
+from workbench.terminal import say, say_aside, show_markdown, show_table
+
+if TYPE_CHECKING:
+    from designs.building_blocks.knobs import KnobRow, Knobs
+    from workbench.catalogue import Design
+    from workbench.launch import RunningDesign
+
+WATCH_S = 0.3
+
+
+class ExitCode(IntEnum):
+    """What the command's end says to a script."""
+
+    FINE = 0
+    INVALID = 1
+    USAGE = 2
+    MISSING = 3
+    INTERRUPTED = 130
+
+
+EXIT_CODES = (
+    "Exit codes: 0 fine; 1 the run failed, or found the design invalid; 2 wrong usage, or a verdict that stays unknown; "
+    "3 something is missing on this machine (see `designs doctor`); 130 interrupted."
+)
+
+
+class SentenceErrors(TyperGroup):
+    """Turns expected errors into one sentence and an exit code. The one place where that is done."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except Exception as error:
+            code = exit_code_of(error)
+            if code is None:
+                raise
+            say_aside(f"designs: {error}")
+            raise typer.Exit(code) from None
+
+
+def exit_code_of(error: Exception) -> ExitCode | None:
+    """None for an error nobody expected."""
+    from designs.building_blocks.knobs import KnobError
+    from workbench.catalogue import UnknownDesign
+    from workbench.embedded_redis import NoRedisServer, RedisFailed
+    from workbench.launch import DataFolderBusy, PortTaken
+    from workbench.load import LoadRefused, NoLoadTest
+    from workbench.processes import ProcessFailed
+
+    codes: dict[ExitCode, tuple[type[Exception], ...]] = {
+        ExitCode.INVALID: (ProcessFailed, RedisFailed),
+        ExitCode.USAGE: (KnobError, UnknownDesign, DataFolderBusy, PortTaken, LoadRefused, UsageError),
+        ExitCode.MISSING: (NoRedisServer, NoLoadTest, NotInstalled),
+    }
+    return next((code for code, kinds in codes.items() if isinstance(error, kinds)), None)
+
+
+class UsageError(ValueError):
+    """A word of the command line that can't be. The message says what would be right."""
+
+
+class NotInstalled(RuntimeError):
+    """A part of the project is not there."""
+
+
+app = typer.Typer(
+    cls=SentenceErrors,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="System design interview answers that run: turn a knob, load both sides, see what you buy and what you pay.",
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def complete_design(incomplete: str) -> list[tuple[str, str]]:
+    from workbench.catalogue import DESIGNS
+
+    return [(design.name, design.title) for design in DESIGNS.values() if design.name.startswith(incomplete)]
+
+
+def complete_assignment(ctx: typer.Context, incomplete: str) -> list[str]:
+    """`sto` -> `store=`; `store=s` -> `store=sqlite`. bash splits words at `=`; then only the value is asked for."""
+    rows = {row.name: row for row in _rows_for_completion(ctx)}
+    before = list(ctx.params.get("words") or ())
+    if before[-1:] == ["="] and len(before) > 1:
+        return list(rows[before[-2]].choices) if before[-2] in rows else []
+    name, equals, _ = incomplete.partition("=")
+    if not equals:
+        return [f"{row}=" for row in rows]
+    return [f"{name}={choice}" for choice in rows[name].choices] if name in rows else []
+
+
+def complete_knob(ctx: typer.Context, incomplete: str) -> list[str]:
+    return [row.name for row in _rows_for_completion(ctx) if row.name.startswith(incomplete)]
+
+
+def complete_value(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The alternatives of the knob named before."""
+    knob = ctx.params.get("knob")
+    return [choice for row in _rows_for_completion(ctx) if row.name == knob for choice in row.choices]
+
+
+def _rows_for_completion(ctx: typer.Context) -> list[KnobRow]:
+    """No rows for a design that does not exist: completion has nowhere to print a sentence."""
+    from designs.building_blocks.knobs import knob_table
+    from workbench.catalogue import UnknownDesign, design_named
+
+    try:
+        return knob_table(design_named(ctx.params.get("design") or "").processes().KNOBS)
+    except UnknownDesign:
+        return []
+
+
+DesignName = Annotated[str, typer.Argument(metavar="DESIGN", help="A design of `designs list`.", autocompletion=complete_design)]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KNOB=VALUE", help="Knobs to turn.", autocompletion=complete_assignment),
+]
+Replicas = Annotated[int, typer.Option(min=1, max=16, help="Processes of the service.")]
+
+
+@app.command("list")
+def list_designs() -> None:
+    """The designs there are, and the question each answers."""
+    from workbench.catalogue import DESIGNS
+
+    show_table(("design", "question"), [(design.name, design.question) for design in DESIGNS.values()])
+
+
+@app.command()
+def answer(design: DesignName) -> None:
+    """Read a design's chapter."""
+    from workbench.catalogue import design_named
+
+    chapter = design_named(design).chapter()
+    if not chapter.exists():
+        raise NotInstalled(f"The chapter of {design} is not installed.")
+    show_markdown(chapter.read_text(encoding="utf-8"))
+
+
+@app.command()
+def knobs(design: DesignName) -> None:
+    """What of a design can be turned, and what each turn trades."""
+    from designs.building_blocks.knobs import knob_table
+    from workbench.catalogue import design_named
+
+    rows = [
+        (row.name, row.default, (" | " if row.closed else ", ").join(row.choices), row.description)
+        for row in knob_table(design_named(design).processes().KNOBS)
+    ]
+    show_table(("knob", "default", "choices", "what it trades"), rows)
+
+
+@app.command()
+def run(
+    design: DesignName,
+    words: Assignments = None,
+    replicas: Replicas = 1,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep the data here (else in a temporary folder, removed at the end)."),
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the first replica (else any free one).")] = None,
+) -> None:
+    """Run a design until Ctrl-C. REDIS_URL names a Redis that already runs; without it one is started where needed."""
+    chosen, turned = _chosen(design, words)
+    with _ended_by_signals(), _running(chosen, turned, replicas=replicas, data_dir=data, first_port=port) as running:
+        _introduce(running)
+        while True:
+            for sentence in running.supervisor.newly_ended():
+                say_aside(f"designs: {sentence}")
+            if not any(spec.role == "service" for spec in running.supervisor.running()):
+                say_aside("designs: no replica is left.")
+                raise typer.Exit(ExitCode.INVALID)
+            time.sleep(WATCH_S)
+
+
+@app.command()
+def load(
+    design: DesignName,
+    words: Assignments = None,
+    mix: Annotated[str, typer.Option(help="Who does what, in which ratios (else the design's usual mix).")] = "",
+    users: Annotated[int, typer.Option(min=1, max=10_000, help="Users at the peak.")] = 20,
+    spawn_rate: Annotated[float, typer.Option(min=0.1, help="Users started per second.")] = 10.0,
+    run_time: Annotated[
+        str | None, typer.Option(help="How long, e.g. 30s or 5m (headless: 30s; with the page: until stopped).")
+    ] = None,
+    headless: Annotated[
+        bool, typer.Option("--headless/--page", help="Run at once and print a summary, or open Locust's page.")
+    ] = False,
+    host: Annotated[
+        str | None, typer.Option(metavar="URL", help="A service that already runs (its key in DESIGN_API_KEY).")
+    ] = None,
+    allow_remote: Annotated[bool, typer.Option(help="The host's owner agreed to be loaded.")] = False,
+    replicas: Replicas = 1,
+) -> None:
+    """Load a design with Locust. Starts the design itself unless --host says where one runs."""
+    from workbench.load import locust_argv, locust_file, page_port, refuse_remote, run_locust
+    from workbench.processes import cpu_plan
+
+    chosen, turned = _chosen(design, words)
+    if host and not allow_remote:
+        refuse_remote(host)
+    if host and words:
+        raise UsageError("the knobs of a service that already runs can't be turned from here; leave out KNOB=VALUE or --host")
+    file = locust_file(chosen)
+    locust_page = None if headless else page_port()
+    plan = cpu_plan()
+
+    def loaded(urls: tuple[str, ...], api_key: str) -> int:
+        argv = locust_argv(
+            file,
+            urls[0],
+            users=users,
+            spawn_rate=spawn_rate,
+            run_time=run_time or ("30s" if headless else None),
+            page_port=locust_page,
+        )
+        if locust_page is not None:
+            say(f"page      http://127.0.0.1:{locust_page} (Ctrl-C ends it)")
+        env = {**os.environ, "DESIGN_URLS": ",".join(urls), "DESIGN_API_KEY": api_key, "DESIGN_MIX": mix}
+        return run_locust(argv, env, plan.generator if plan else None)
+
+    with _ended_by_signals():
+        if host:
+            failed = loaded((host.rstrip("/"),), os.environ.get("DESIGN_API_KEY", ""))
+        else:
+            with _running(chosen, turned, replicas=replicas, cpus=plan.servers if plan else None) as running:
+                failed = loaded(running.urls, running.api_key)
+    if failed:
+        raise typer.Exit(ExitCode.INVALID)
+
+
+@app.command()
+def compare(
+    design: DesignName,
+    knob: Annotated[str, typer.Argument(help="The knob whose values are compared.", autocompletion=complete_knob)],
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(help="Its values, the baseline first (else all its choices).", autocompletion=complete_value),
+    ] = None,
+    rate: Annotated[float | None, typer.Option(min=0.1, help="Requests per second, open loop.")] = None,
+    blocks: Annotated[int | None, typer.Option(min=1, max=1000, help="Interleaved blocks per variant.")] = None,
+    round_s: Annotated[float | None, typer.Option(min=0.1, max=600, help="Seconds of a variant's turn.")] = None,
+    mix: Annotated[str | None, typer.Option(help="Who does what, in which ratios (else the knob's own mix).")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Replays the same plan of requests.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the result and its report go.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="A knob both sides share; repeatable.")
+    ] = None,
+) -> None:
+    """Compare the values of one knob under the same load.
+
+    They run side by side and take turns: what does each buy, what does it cost?
+    """
+    from designs.building_blocks.knobs import knob_table
+
+    chosen, _ = _chosen(design, assignments)
+    rows = {row.name: row for row in knob_table(chosen.processes().KNOBS)}
+    name = knob.replace("-", "_")
+    if name not in rows:
+        raise UsageError(f"there is no knob {knob!r}; the knobs are {', '.join(rows)}")
+    alternatives = tuple(dict.fromkeys(values or rows[name].choices))
+    if len(alternatives) < 2:
+        raise UsageError(f"a comparison needs two values of {name} or more; name them, the baseline first")
+    for value in alternatives:
+        _chosen(design, [*(assignments or ()), f"{name}={value}"])
+    command = _part("workbench.comparison", "compare_command")
+    with _ended_by_signals():
+        code = command(
+            chosen,
+            name,
+            alternatives,
+            assignments=tuple(assignments or ()),
+            mix=mix,
+            rate_per_s=rate,
+            blocks=blocks,
+            round_s=round_s,
+            seed=seed,
+            out_dir=out,
+        )
+    raise typer.Exit(code)
+
+
+@app.command()
+def demo() -> None:
+    """Run a design and one of its trade-offs, end to end."""
+    with _ended_by_signals():
+        code = _part("workbench.demo", "demo_command")()
+    raise typer.Exit(code)
+
+
+@app.command()
+def capacity(
+    design: DesignName,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Assumptions to change, e.g. reads_per_day=1e9.")
+    ] = None,
+) -> None:
+    """The back-of-envelope estimate, with the assumptions it rests on."""
+    from workbench.catalogue import design_named
+
+    estimate = design_named(design).estimate()
+    changed = _assumptions(estimate, words or [])
+    try:
+        follows = estimate(**changed).rows()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    usual = {name: each.default for name, each in inspect.signature(estimate).parameters.items()}
+    assumed = [
+        (name, f"{value:,.10g}", "changed" if name in changed else "assumed") for name, value in {**usual, **changed}.items()
+    ]
+    show_table(("figure", "value", "how"), assumed + [(row.figure, row.value, row.how) for row in follows])
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has, what it lacks, and how to get it. Exit code 3 when the demo or the tests can't run."""
+    from workbench.doctor import can_run, examine
+
+    checks = examine()
+    verdicts = {(True, True): "ok", (True, False): "ok", (False, True): "MISSING", (False, False): "note"}
+    rows = [(check.name, verdicts[check.ok, check.needed], check.found, "" if check.ok else check.advice) for check in checks]
+    show_table(("what", "verdict", "found", "advice"), rows)
+    if not can_run(checks):
+        raise typer.Exit(ExitCode.MISSING)
+
+
+@app.command()
+def bench(name: Annotated[str, typer.Argument(help="redirect or growth.")]) -> None:
+    """Run one of the book's measurements again."""
+    with _ended_by_signals():
+        code = _part("workbench.bench", "bench_command")(name)
+    raise typer.Exit(code)
+
+
+@app.command()
+def docs(
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; fail when a document is out of date.")] = False,
+) -> None:
+    """Regenerate the tables and figures in the documents."""
+    code = _part("workbench.docs", "docs_command")(check=check)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    app()
+
+
+def _chosen(design: str, words: list[str] | None) -> tuple[Design, Knobs]:
+    from designs.building_blocks.knobs import parse_assignments
+    from workbench.catalogue import design_named
+
+    chosen = design_named(design)
+    return chosen, parse_assignments(chosen.processes().KNOBS, words or ())
+
+
+def _running(chosen: Design, turned: Knobs, **options: Any) -> RunningDesign:
+    from workbench.launch import RunningDesign
+
+    return RunningDesign(chosen, turned, redis_url=os.environ.get("REDIS_URL"), **options)
+
+
+def _introduce(running: RunningDesign) -> None:
+    for url in running.urls:
+        say(f"service   {url}")
+    if running.api_key:
+        say(f"api key   {running.api_key}")
+    say(f"data      {running.data_dir}")
+    key = f" -H 'Authorization: Bearer {running.api_key}'" if running.api_key else ""
+    say(f"try       curl -s{key} {running.urls[0]}/knobs")
+    say("Ctrl-C ends it.")
+
+
+def _assumptions(estimate: Callable[..., Any], words: list[str]) -> dict[str, int | float]:
+    known = inspect.signature(estimate).parameters
+    assumptions: dict[str, int | float] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        name = name.replace("-", "_")
+        if not equals or name not in known:
+            raise UsageError(f"{word!r} is no assumption: write name=value, where name is one of {', '.join(known)}")
+        assumptions[name] = _number(name, value)
+    return assumptions
+
+
+def _number(name: str, value: str) -> int | float:
+    """`100_000_000`, `1e9` (a whole number, so an int) or `0.2`."""
+    try:
+        number = float(value)
+        return int(number) if number.is_integer() else number
+    except (ValueError, OverflowError):
+        raise UsageError(f"{name}={value}: {value!r} is not a number") from None
+
+
+def _part(module: str, function: str) -> Callable[..., int]:
+    """A command whose module is loaded when it is called for."""
+    try:
+        return cast(Callable[..., int], getattr(importlib.import_module(module), function))
+    except ModuleNotFoundError as error:
+        raise NotInstalled(f"{error.name} is not installed; run make setup.") from None
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that nothing is left behind by either."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    # Under nohup SIGHUP is ignored, and stays so.
+    heard = [each for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, interrupt) for each in heard}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""A design that runs: its processes, the Redis it needs, and what to know to talk to it and to measure it.
+
+>>> with RunningDesign(design, knobs, replicas=2) as running:
+...     running.urls, running.api_key, running.pids_by_role()
+
+Leaving the block ends everything. Two runs share nothing: each has its ports, its data folder and, unless told otherwise, its
+own Redis. A temporary data folder is removed at the end (a SIGKILL of this process ends the processes, and leaves the folder).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from designs.building_blocks.knobs import Knobs
+from designs.building_blocks.processes import ProcessSpec
+from workbench.catalogue import Design
+from workbench.embedded_redis import EmbeddedRedis
+from workbench.processes import Supervisor, free_port, port_is_free
+
+
+class DataFolderBusy(RuntimeError):
+    """Another run uses the data folder: two would corrupt each other's files."""
+
+
+class PortTaken(RuntimeError):
+    """Somebody listens on the port that was asked for."""
+
+
+class RunningDesign:
+    """A design between `start` and `stop`, also as a context manager. Everything below `urls` is valid in between.
+
+    `redis_url`: a Redis that already runs, else an embedded one is started where the knobs need it. `first_port`: the port of
+    the first service, the others take the free ones after it. `env` is handed to every process, e.g. a trace endpoint.
+    """
+
+    def __init__(
+        self,
+        design: Design,
+        knobs: Knobs | None = None,
+        *,
+        replicas: int = 1,
+        data_dir: Path | None = None,
+        first_port: int | None = None,
+        redis_url: str | None = None,
+        cpus: Iterable[int] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.design = design
+        self.knobs = knobs if knobs is not None else design.processes().KNOBS()
+        self.replicas = replicas
+        self.redis: EmbeddedRedis | None = None
+        self.redis_url = redis_url
+        self.specs: list[ProcessSpec] = []
+        self._asked_data_dir = data_dir
+        self._first_port = first_port
+        self._cpus = frozenset(cpus) if cpus else None
+        self._env = dict(env or {})
+        self._data_dir: Path | None = None
+        self._lock: int | None = None
+        self._supervisor: Supervisor | None = None
+
+    @property
+    def data_dir(self) -> Path:
+        if self._data_dir is None:
+            raise RuntimeError("the design does not run")
+        return self._data_dir
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """To kill and restart single processes."""
+        if self._supervisor is None:
+            raise RuntimeError("the design does not run")
+        return self._supervisor
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where the replicas of the service answer, in the order of their names."""
+        return tuple(spec.url for spec in self.specs if spec.role == "service" and spec.url)
+
+    @property
+    def metrics_urls(self) -> tuple[str, ...]:
+        return tuple(spec.metrics_url for spec in self.specs if spec.metrics_url)
+
+    @property
+    def api_key(self) -> str:
+        """The key for this run's clients; empty for a design that wants none. A secret."""
+        file = self.data_dir / "api_key"
+        return file.read_text().strip() if file.exists() else ""
+
+    def pids_by_role(self) -> dict[str, list[int]]:
+        """service, worker and store (an embedded Redis) -> ids of the running processes."""
+        pids = self.supervisor.pids_by_role()
+        if self.redis and self.redis.pid:
+            pids["store"] = [self.redis.pid]
+        return pids
+
+    def start(self) -> RunningDesign:
+        """Raises `NoRedisServer`, `DataFolderBusy`, `PortTaken`, `RedisFailed` or `ProcessFailed`, with nothing left running."""
+        try:
+            self._data_dir = self._take_data_dir()
+            self._supervisor = Supervisor(self._data_dir / "logs", cpus=self._cpus)
+            declared = self.design.processes()
+            needs = declared.needs(self.knobs)
+            if "redis" in needs and self.redis_url is None:
+                self.redis = EmbeddedRedis(self._data_dir / "redis", cpus=self._cpus)
+                self.redis.start()
+            self.specs = declared.processes(
+                self.knobs,
+                data_dir=self._data_dir,
+                ports=self._ports(),
+                redis_url=(self.redis.url if self.redis else self.redis_url) if "redis" in needs else None,
+                replicas=self.replicas,
+                env=self._env,
+            )
+            self._supervisor.start_all(self.specs)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Services and workers first, so that they can hand over what they hold; then Redis. Safe to call again."""
+        try:
+            if self._supervisor is not None:
+                self._supervisor.stop()
+        finally:
+            try:
+                if self.redis is not None:
+                    self.redis.stop()
+            finally:
+                self._release_data_dir()
+
+    def __enter__(self) -> RunningDesign:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.stop()
+
+    def _take_data_dir(self) -> Path:
+        folder = self._asked_data_dir
+        if folder is None:
+            return Path(tempfile.mkdtemp(prefix=f"{self.design.name}-"))
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(folder / "in-use.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataFolderBusy(f"{folder} is in use by another run; give --data another folder, or end that run") from None
+        return folder.resolve()
+
+    def _release_data_dir(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        if self._data_dir is not None and self._asked_data_dir is None:
+            shutil.rmtree(self._data_dir, ignore_errors=True)
+
+    def _ports(self) -> Callable[[], int]:
+        """A source of ports, no two alike. Only the first is owed to `first_port`; the rest take what is free."""
+        given: set[int] = set()
+
+        def next_port() -> int:
+            if self._first_port is not None and not given:
+                if not port_is_free(self._first_port):
+                    raise PortTaken(f"port {self._first_port} is taken; give --port another one, or none")
+                port = self._first_port
+            elif self._first_port is not None:
+                port = next(p for p in range(max(given) + 1, max(given) + 1000) if port_is_free(p))
+            else:
+                port = next(p for p in iter(free_port, None) if p not in given)
+            given.add(port)
+            return port
+
+        return next_port
