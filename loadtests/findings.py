@@ -216,7 +216,7 @@ def headline(
     }
     spoken = "; ".join(comparison.sentence for comparison in primaries.values() if comparison is not None)
     if too_noisy:
-        spoken = f"inconclusive: {too_noisy}" + (f"; {spoken}" if spoken else "")
+        spoken = f"inconclusive: {too_noisy}"
     spoken = spoken or "inconclusive: the primary figure was not measured"
     wrong: list[str] = []
     for name, checks in safety.items():

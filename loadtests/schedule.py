@@ -24,7 +24,7 @@ MeasureRound = Callable[[int, int], Awaitable["Round"]]  # variant, index of the
 class Rules:
     """When a block is void."""
 
-    lag_p99_ms: float = 2.0  # the generator was late by itself; `calibrated` raises it where neighbours always make it late
+    lag_p99_ms: float = 5.0  # the generator was late by itself, by more than a neighbour's scheduler slice; see `calibrated`
     generator_cpu_ratio: float = 0.8  # of one CPU
     run_queue_wait_medians: float = 3.0  # waiting for a CPU, against the median of the variant's rounds before
     run_queue_wait_floor_us: float = 50.0  # per request, waiting that never matters
@@ -34,8 +34,8 @@ class Rules:
     def calibrated(self, warm_up: Sequence[Round]) -> Rules:
         """The rules for this machine today, from rounds that do not count, so that they stand before the first that does.
 
-        A neighbour on the generator's CPU holds it for a scheduler's slice, 3 to 4 ms. That is no reason to void every block of
-        a busy machine: three times the usual lag is, and 25 ms in any case.
+        A neighbour on the generator's CPU holds it for a scheduler's slice, 3 to 4 ms, and two for longer. That is no reason to
+        void every block of a busy machine: three times the usual lag is, and 25 ms in any case.
         """
         usual_ms = statistics.median(measured.disturbance.lag_p99_ms for measured in warm_up)
         return replace(self, lag_p99_ms=max(self.lag_p99_ms, min(LAG_MEDIANS * usual_ms, LAG_CEILING_MS)))

@@ -216,7 +216,7 @@ def load(
         bool, typer.Option("--headless/--page", help="Run at once and print a summary, or open Locust's page.")
     ] = False,
     host: Annotated[
-        str | None, typer.Option(metavar="URL", help="A service that already runs (its key in DESIGN_API_KEY).")
+        str | None, typer.Option(metavar="URL", help="A service that already runs (its key in DESIGNS_API_KEY).")
     ] = None,
     allow_remote: Annotated[bool, typer.Option(help="The host's owner agreed to be loaded.")] = False,
     replicas: Replicas = 1,
@@ -245,12 +245,18 @@ def load(
         )
         if locust_page is not None:
             say(f"page      http://127.0.0.1:{locust_page} (Ctrl-C ends it)")
-        env = {**os.environ, "DESIGN_URLS": ",".join(urls), "DESIGN_API_KEY": api_key, "DESIGN_MIX": mix}
+        env = {
+            **os.environ,
+            "DESIGNS_URLS": ",".join(urls),
+            "DESIGNS_API_KEY": api_key,
+            "DESIGNS_MIX": mix,
+            "DESIGNS_ALLOW_REMOTE": "1" if allow_remote else "",
+        }
         return run_locust(argv, env, plan.generator if plan else None)
 
     with _ended_by_signals():
         if host:
-            failed = loaded((host.rstrip("/"),), os.environ.get("DESIGN_API_KEY", ""))
+            failed = loaded((host.rstrip("/"),), os.environ.get("DESIGNS_API_KEY", ""))
         else:
             with _running(chosen, turned, replicas=replicas, cpus=plan.servers if plan else None) as running:
                 failed = loaded(running.urls, running.api_key)

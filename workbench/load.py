@@ -3,9 +3,10 @@
 Locust lives in its own process (it patches the interpreter on import). A design's `loadtests/<design>/locustfile.py` reads
 from its environment what a command line should not show:
 
-    DESIGN_URLS     the replicas, separated by commas (Locust's own --host is the first)
-    DESIGN_API_KEY  the key of this run's clients
-    DESIGN_MIX      the name of the mix, empty for the design's usual one
+    DESIGNS_URLS          the replicas, separated by commas (Locust's own --host is the first)
+    DESIGNS_API_KEY       the key of this run's clients
+    DESIGNS_MIX           the name of the mix, empty for the design's usual one
+    DESIGNS_ALLOW_REMOTE  1 where the owner of a remote host agreed to be loaded
 """
 
 from __future__ import annotations
@@ -81,12 +82,15 @@ def page_port() -> int:
 
 
 def run_locust(argv: Sequence[str], env: dict[str, str], cpus: Iterable[int] | None = None) -> int:
-    """Run to the end and give its exit code. Ctrl-C is passed on, so that Locust still prints its summary."""
+    """Run to the end and give its exit code. Ctrl-C is passed on, so that Locust still prints its summary.
+
+    It is passed on as SIGTERM, which a shell's background job does not ignore.
+    """
     process = subprocess.Popen(tied_to_this_process(argv, signal.SIGKILL, cpus), env=env, stdin=subprocess.DEVNULL, process_group=0)
     try:
         return process.wait()
     except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(END_WITHIN_S)
         raise

@@ -9,14 +9,18 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.utils import floatToGoString
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BUCKETS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -34,13 +38,8 @@ class Telemetry:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.http_seconds = Histogram(
-            "http_request_duration_seconds",
-            "Time from the request's head to the end of its answer, by route template.",
-            ("method", "route", "status"),
-            buckets=BUCKETS_S,
-            registry=self.registry,
-        )
+        self.http_seconds = RequestSeconds()
+        self.registry.register(self.http_seconds)
         self.backend_calls = Counter(
             "sd_backend_calls_total", "Port calls by their outcome.", ("backend", "op", "outcome"), registry=self.registry
         )
@@ -56,6 +55,54 @@ class Telemetry:
         """All metrics in the format the scraper asks for, and its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
+
+
+class RequestSeconds:
+    """`http_request_duration_seconds`: the same exposition as the client library's histogram at half its cost per request.
+
+    That is worth 40 lines because it is paid on the hottest path of every design. For one event loop: nothing is locked.
+    """
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[str, str, int], _Series] = {}
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request. Methods that callers make up share one series."""
+        series = self._series.get((method, route, status))
+        if series is None:
+            series = self.series(method, route, status)
+        series.observe(seconds)
+
+    def series(self, method: str, route: str, status: int) -> _Series:
+        """The series of these labels, for a caller that keeps it."""
+        key = (method if method in METHODS else "other", route, status)
+        return self._series.setdefault(key, _Series())
+
+    def collect(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(
+            "http_request_duration_seconds",
+            "Time from the request's head to the end of its answer, by route template.",
+            labels=["method", "route", "status"],
+        )
+        for (method, route, status), series in self._series.items():
+            running = accumulate(series.counts)
+            bounds = [*map(floatToGoString, BUCKETS_S), "+Inf"]
+            family.add_metric([method, route, str(status)], list(zip(bounds, running, strict=True)), series.sum_s)
+        yield family
+
+
+class _Series:
+    """Counts per bucket (not cumulative) and the sum of one combination of labels."""
+
+    __slots__ = ("counts", "sum_s")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS_S) + 1)
+        self.sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self.sum_s += seconds
 
 
 class TimedPort:
@@ -92,10 +139,9 @@ def _timed(call: Callable[..., Awaitable[T]], telemetry: Telemetry, backend: str
 class Timing:
     """ASGI middleware: one observation per request, labelled by route template and never by what the caller wrote."""
 
-    def __init__(self, app: ASGIApp, histogram: Histogram) -> None:
+    def __init__(self, app: ASGIApp, seconds: RequestSeconds) -> None:
         self._app = app
-        self._histogram = histogram
-        self._children: dict[tuple[str, str, int], Any] = {}
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in UNTIMED:
@@ -112,15 +158,7 @@ class Timing:
         try:
             await self._app(scope, receive, note)
         finally:
-            self.observe(scope["method"], route_of(scope), status, time.perf_counter() - started_s)
-
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one request. Children are kept: looking one up by its labels costs more than observing."""
-        key = (method if method in METHODS else "other", route, status)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = self._histogram.labels(key[0], route, str(status))
-        child.observe(seconds)
+            self._seconds.observe(scope["method"], route_of(scope), status, time.perf_counter() - started_s)
 
 
 def route_of(scope: Mapping[str, Any]) -> str:

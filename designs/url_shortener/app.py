@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -104,14 +105,14 @@ def create_app(knobs: ShortenerKnobs, settings: ShortenerSettings, clock_us: Cal
         app.include_router(router)
     timing = Timing(app, telemetry.http_seconds)
     framework: ASGIApp = BodyLimit(timing, BODY_LIMIT_BYTES)
-    return RedirectPath(framework, replica.redirect, timing) if knobs.redirect_path == "asgi" else framework
+    return RedirectPath(framework, replica.redirect, telemetry.http_seconds) if knobs.redirect_path == "asgi" else framework
 
 
 def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Telemetry, clock_us: Callable[[], int]) -> Replica:
     """Choose the backends and put the replica together; nothing is started."""
     store = _timed_store(_link_store(knobs, settings), knobs, telemetry)
     redis = _Redis(knobs, settings, telemetry) if knobs.needs_redis else None
-    blocklist = Blocklist(settings.blocklist)
+    blocklist = Blocklist(settings.blocklist) if settings.blocklist is not None else None
     close: list[Callable[[], Any]] = [store.close]
     background: list[Callable[[], Any]] = [lambda: _sweep(store, clock_us)]
 
@@ -157,7 +158,12 @@ def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tele
         store,
         shortener,
         RedirectRoute(
-            shortener, knobs.redirect, MissLimit(knobs.misses_per_minute, time.monotonic), counting.recorder, counting.now
+            shortener,
+            knobs.redirect,
+            MissLimit(knobs.misses_per_minute, time.monotonic),
+            counting.recorder,
+            counting.now,
+            max_ready=knobs.cache_entries,
         ),
         counting.store,
         counting.visitors,
@@ -184,6 +190,9 @@ def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tele
 @contextlib.asynccontextmanager
 async def running(replica: Replica) -> AsyncIterator[None]:
     """Start what runs beside the requests; at the end send the clicks off, then close."""
+    # What was made so far lives as long as the process: without this, each full collection would walk all of it.
+    gc.collect()
+    gc.freeze()
     log.info("starting", settings=redacted(replica.settings), knobs=replica.knobs.model_dump())
     tasks = [asyncio.create_task(start()) for start in replica.background]
     for task in tasks:
@@ -282,19 +291,19 @@ def _counting(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tel
     parts.store = click_store(knobs, settings, telemetry)
     parts.visitors = redis.visitors() if redis is not None else MemoryVisitorCounter()
     parts.close.append(parts.store.close)
-    send = to_store(parts.store, parts.visitors)
+    send = to_store(parts.store, parts.visitors, secret)
     if knobs.clicks == "redis_streams":
         assert redis is not None
         parts.queue = redis.queue()
         parts.dead_letters = parts.queue.dead_letters
-        send = to_queue(parts.queue)
+        send = to_queue(parts.queue, secret)
         if knobs.store == "memory":  # what is in memory can only be counted here
             parts.worker = ClickWorker(parts.queue, parts.store, parts.visitors, settings.process_name)
     if knobs.clicks == "sync":
         totals = parts.totals
-        parts.now = lambda visit: count_now(send, totals, visit, secret, SYNC_CLICK_DEADLINE_S)
+        parts.now = lambda visit: count_now(send, totals, visit, SYNC_CLICK_DEADLINE_S)
     else:
-        parts.recorder = ClickRecorder(send, secret, knobs.click_flush_ms / 1000, knobs.click_buffer)
+        parts.recorder = ClickRecorder(send, knobs.click_flush_ms / 1000, knobs.click_buffer)
         parts.totals = parts.recorder.totals
     return parts
 

@@ -15,7 +15,7 @@ CHECK_EVERY_S = 1.0
 class Blocklist:
     """Call it for the hosts that are blocked now. A file that can't be read leaves the last list in force."""
 
-    def __init__(self, path: Path | None, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._clock_s = clock_s
         self._hosts: frozenset[str] = frozenset()
@@ -23,7 +23,7 @@ class Blocklist:
         self._next_check_s = float("-inf")
 
     def __call__(self) -> frozenset[str]:
-        if self._path is not None and (now_s := self._clock_s()) >= self._next_check_s:
+        if (now_s := self._clock_s()) >= self._next_check_s:
             self._next_check_s = now_s + CHECK_EVERY_S
             self._read(self._path)
         return self._hosts

@@ -16,12 +16,12 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from designs.building_blocks.retries import RetryPolicy, retry
-from designs.url_shortener.clicks import MAX_BATCH_CLICKS, ClickBatch, Visit, click_of, counted, encode_batch, visitors
+from designs.url_shortener.clicks import MAX_BATCH_CLICKS, Visit, click_of, counted, encode_visits, visitors
 from designs.url_shortener.ports import ClickQueue, ClickStore, QueueFull, StoreError, VisitorCounter
 
 # Sending a batch again is safe: it is counted by its id. Short, because the buffer fills meanwhile.
@@ -29,9 +29,9 @@ SENDING = RetryPolicy(attempts=4, total_s=2.0, base_s=0.02, cap_s=0.5)
 
 
 class Send(Protocol):
-    """Puts one batch where it will be counted. Raises StoreError."""
+    """Puts visits where they will be counted, as one batch with this id. Raises StoreError."""
 
-    def __call__(self, batch: ClickBatch) -> Awaitable[None]: ...
+    def __call__(self, batch_id: str, visits: Sequence[Visit], traces: Sequence[str]) -> Awaitable[None]: ...
 
 
 @dataclass(slots=True)
@@ -52,22 +52,23 @@ class ClickTotals:
             self.dropped["queue_down"] += clicks
 
 
-def to_queue(queue: ClickQueue) -> Send:
+def to_queue(queue: ClickQueue, secret: bytes) -> Send:
     """Onto the queue; a worker counts it."""
 
-    async def send(batch: ClickBatch) -> None:
-        await queue.publish(encode_batch(batch))
+    async def send(batch_id: str, visits: Sequence[Visit], traces: Sequence[str]) -> None:
+        await queue.publish(encode_visits(batch_id, visits, secret, traces))
 
     return send
 
 
-def to_store(store: ClickStore, visitor_counter: VisitorCounter) -> Send:
+def to_store(store: ClickStore, visitor_counter: VisitorCounter, secret: bytes) -> Send:
     """Straight into the click store."""
 
-    async def send(batch: ClickBatch) -> None:
-        await store.apply({batch.id: counted(batch.clicks)})
+    async def send(batch_id: str, visits: Sequence[Visit], traces: Sequence[str]) -> None:
+        clicks = [click_of(visit, secret) for visit in visits]
+        await store.apply({batch_id: counted(clicks)})
         with contextlib.suppress(StoreError):  # unique visitors are an estimate; the counts are not
-            await visitor_counter.add(visitors(batch.clicks))
+            await visitor_counter.add(visitors(clicks))
 
     return send
 
@@ -75,10 +76,9 @@ def to_store(store: ClickStore, visitor_counter: VisitorCounter) -> Send:
 class ClickRecorder:
     """Buffers visits and sends them in batches of at most `MAX_BATCH_CLICKS`, each `flush_s` or when a batch is full."""
 
-    def __init__(self, send: Send, secret: bytes, flush_s: float, bound: int, clock_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, send: Send, flush_s: float, bound: int, clock_s: Callable[[], float] = time.time) -> None:
         self.totals = ClickTotals()
         self._send = send
-        self._secret = secret
         self._flush_s = flush_s
         self._bound = bound
         self._clock_s = clock_s
@@ -87,13 +87,19 @@ class ClickRecorder:
         self._in_flight = 0
         self._wake = asyncio.Event()
 
-    def record(self, code: str, referrer: bytes, client: str, user_agent: bytes, trace: str = "") -> None:
-        """Note a visit. Never waits, never fails; at the bound the click is dropped and counted as dropped."""
+    def record(self, code: str, headers: Iterable[tuple[bytes, bytes]], client: tuple[str, int] | None, trace: str = "") -> None:
+        """Note a visit, from the request's headers. Never waits; at the bound the click is dropped and counted as dropped."""
         buffer = self._buffer
         if len(buffer) + self._in_flight >= self._bound:
             self.totals.dropped["buffer_full"] += 1
             return
-        buffer.append(Visit(code, self._clock_s(), referrer, client, user_agent))
+        referrer = user_agent = b""
+        for name, value in headers:
+            if name == b"user-agent":
+                user_agent = value
+            elif name == b"referer":
+                referrer = value
+        buffer.append((code, self._clock_s(), referrer, client, user_agent))
         if trace:
             self._traces.append(trace)
         if len(buffer) == MAX_BATCH_CLICKS:
@@ -124,10 +130,10 @@ class ClickRecorder:
                 await asyncio.shield(self.flush())
 
     async def _send_part(self, visits: Sequence[Visit], traces: Sequence[str]) -> None:
-        batch = ClickBatch(secrets.token_hex(12), [click_of(visit, self._secret) for visit in visits], traces)
+        batch_id = secrets.token_hex(12)  # one id for all tries, so that the batch is counted once whichever arrived
         try:
             await retry(
-                lambda: self._send(batch),
+                lambda: self._send(batch_id, visits, traces),
                 SENDING,
                 is_safe=lambda error: isinstance(error, StoreError) and not isinstance(error, QueueFull),
             )
@@ -140,11 +146,10 @@ class ClickRecorder:
             self._in_flight -= len(visits)
 
 
-async def count_now(send: Send, totals: ClickTotals, visit: Visit, secret: bytes, deadline_s: float) -> None:
+async def count_now(send: Send, totals: ClickTotals, visit: Visit, deadline_s: float) -> None:
     """clicks=sync: the click is counted when this returns, or it is dropped and counted as dropped; it never raises."""
-    batch = ClickBatch(secrets.token_hex(12), [click_of(visit, secret)])
     try:
-        await asyncio.wait_for(send(batch), deadline_s)
+        await asyncio.wait_for(send(secrets.token_hex(12), [visit], ()), deadline_s)
         totals.accepted += 1
     except TimeoutError:
         totals.unsure += 1

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from designs.building_blocks.cache_layers import CacheUnavailable
 from designs.building_blocks.problem_details import MEDIA_TYPE, Problem
-from designs.building_blocks.telemetry import Timing
+from designs.building_blocks.telemetry import RequestSeconds, header
 from designs.url_shortener.click_recorder import ClickRecorder
 from designs.url_shortener.clicks import Visit
-from designs.url_shortener.links import Outcome, Redirect, Refusal
+from designs.url_shortener.links import Link, Outcome, Redirect, Refusal
 from designs.url_shortener.miss_limit import MissLimit
 from designs.url_shortener.ports import StoreError
 from designs.url_shortener.shortener import Shortener
@@ -38,13 +37,15 @@ REFUSALS: Mapping[Refusal, Problem] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole response, in the form that ASGI sends."""
+    """A whole response, with the two messages in which ASGI sends it made beforehand."""
 
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes = b""
+    __slots__ = ("body", "end", "headers", "start", "status")
+
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes = b"") -> None:
+        self.status, self.headers, self.body = status, headers, body
+        self.start: Message = {"type": "http.response.start", "status": status, "headers": headers}
+        self.end: Message = {"type": "http.response.body", "body": body}
 
 
 def problem_answer(problem: Problem) -> Answer:
@@ -59,6 +60,7 @@ _REFUSED = {refusal: problem_answer(problem) for refusal, problem in REFUSALS.it
 _UNAVAILABLE = problem_answer(
     Problem(503, "temporarily-unavailable", "the link can't be looked up at the moment; try again", headers={"Retry-After": "1"})
 )
+_VISITS = frozenset({"GET", "HEAD"})
 _NO_BODY = (b"content-length", b"0")
 _NO_STORE = (b"cache-control", b"no-store")
 _PERMANENT = (b"cache-control", b"public, max-age=%d" % PERMANENT_MAX_AGE_S)
@@ -74,24 +76,43 @@ class RedirectRoute:
         miss_limit: MissLimit,
         recorder: ClickRecorder | None,
         count_now: Callable[[Visit], Awaitable[None]] | None,
+        max_ready: int = 20_000,
     ) -> None:
         self._shortener = shortener
         self._status = status
         self._misses = miss_limit
         self._recorder = recorder
         self._count_now = count_now
+        self._max_ready = max_ready
+        self._ready: dict[str, tuple[Link, Answer | None]] = {}
 
     def at_once(self, scope: Scope, code: str) -> Answer | None:
-        """The answer, if it needs nothing from outside the process."""
+        """The answer, if it needs nothing from outside the process: the hot path of the hot route."""
         link = self._shortener.peek(code)
-        if link is None or self._count_now is not None:
+        if link is None:
             return None
+        ready = self._ready.get(code)
+        if ready is None or ready[0] is not link:
+            ready = self._prepare(code, link)
+        answer = ready[1]
+        if answer is not None and self._recorder is not None and scope["method"] == "GET":
+            self._recorder.record(code, scope["headers"], scope["client"], scope.get("traceparent", ""))
+        return answer
+
+    def _prepare(self, code: str, link: Link) -> tuple[Link, Answer | None]:
+        """Keep the answer of a link object. A link that changed is another object, so nothing here needs invalidating.
+
+        None for links whose answer depends on more than the link: on the time, on a visit to be won, on the blocklist, and
+        everywhere when clicks are counted before the answer.
+        """
         verdict = self._shortener.judge(link)
-        if verdict.__class__ is not Redirect or verdict.capped:
-            return None
-        if self._recorder is not None and scope["method"] == "GET":
-            self._record(self._recorder, scope, code)
-        return self._redirect(verdict)
+        answer = None
+        if isinstance(verdict, Redirect) and not verdict.limited and self._count_now is None and not self._shortener.blocks_hosts:
+            answer = self._redirect(verdict)
+        if len(self._ready) >= self._max_ready:
+            self._ready.clear()  # refilled by the next hits, at a microsecond each
+        self._ready[code] = ready = (link, answer)
+        return ready
 
     async def answer(self, scope: Scope, code: str) -> Answer:
         """The answer, wherever the link is."""
@@ -111,10 +132,10 @@ class RedirectRoute:
                 self._misses.missed(client)
             return _REFUSED[verdict]
         if counts and self._count_now is not None:
-            referrer, user_agent = _visitor_headers(scope)
-            await self._count_now(Visit(code, time.time(), referrer, client, user_agent))
+            referrer, user_agent = header(scope, b"referer"), header(scope, b"user-agent")
+            await self._count_now((code, time.time(), referrer, scope["client"], user_agent))
         elif counts and self._recorder is not None:
-            self._record(self._recorder, scope, code)
+            self._recorder.record(code, scope["headers"], scope["client"], scope.get("traceparent", ""))
         return self._redirect(verdict)
 
     async def peek_target(self, scope: Scope, code: str) -> Redirect | Answer:
@@ -135,11 +156,6 @@ class RedirectRoute:
             self._misses.missed(client)
         return _REFUSED[verdict]
 
-    def _record(self, recorder: ClickRecorder, scope: Scope, code: str) -> None:
-        referrer, user_agent = _visitor_headers(scope)
-        client = scope["client"]
-        recorder.record(code, referrer, client[0] if client else "", user_agent, scope.get("traceparent", ""))
-
     def _redirect(self, verdict: Redirect) -> Answer:
         # Only a permanent redirect without an end may be kept: everything else has to come back to be judged and counted.
         caching = _PERMANENT if self._status == 301 and not verdict.limited else _NO_STORE
@@ -154,13 +170,13 @@ class RedirectRoute:
 class RedirectPath:
     """redirect_path=asgi: answers `GET` and `HEAD` of codes itself and hands everything else to the framework."""
 
-    def __init__(self, app: ASGIApp, route: RedirectRoute, timing: Timing) -> None:
+    def __init__(self, app: ASGIApp, route: RedirectRoute, seconds: RequestSeconds) -> None:
         self._app = app
         self._route = route
-        self._timing = timing
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+        if scope["type"] != "http" or scope["method"] not in _VISITS:
             await self._app(scope, receive, send)
             return
         started_s = time.perf_counter()
@@ -171,16 +187,6 @@ class RedirectPath:
                 await self._app(scope, receive, send)
                 return
             answer = await self._route.answer(scope, code)
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-        await send({"type": "http.response.body", "body": answer.body})
-        self._timing.observe(scope["method"], TEMPLATE, answer.status, time.perf_counter() - started_s)
-
-
-def _visitor_headers(scope: Scope) -> tuple[bytes, bytes]:
-    referrer = user_agent = b""
-    for name, value in scope["headers"]:
-        if name == b"user-agent":
-            user_agent = value
-        elif name == b"referer":
-            referrer = value
-    return referrer, user_agent
+        await send(answer.start)
+        await send(answer.end)
+        self._seconds.observe(scope["method"], TEMPLATE, answer.status, time.perf_counter() - started_s)

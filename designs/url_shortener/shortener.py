@@ -85,7 +85,7 @@ class Shortener:
         pending: PendingLinks | None = None,
         announcements: Announcements | None = None,
         own_hosts: Collection[str] = (),
-        blocked_hosts: Callable[[], Collection[str]] = frozenset,
+        blocked_hosts: Callable[[], Collection[str]] | None = None,
     ) -> None:
         self._knobs = knobs
         self._store = store
@@ -95,7 +95,8 @@ class Shortener:
         self._pending = pending
         self._announcements = announcements
         self._own_hosts = frozenset(own_hosts)
-        self._blocked_hosts = blocked_hosts
+        self.blocks_hosts = blocked_hosts is not None
+        self._blocked_hosts: Callable[[], Collection[str]] = blocked_hosts or frozenset
 
     # -- create ---------------------------------------------------------------------------------------------------------
 

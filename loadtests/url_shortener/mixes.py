@@ -81,12 +81,12 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
             ),
             Mix(
                 name="expiring",
-                who="Five links that everybody opens, in a cache that forgets them several times a second.",
+                who="One link that everybody opens, in a cache that forgets it ten times a second.",
                 ratios={"redirect": 1.0},
-                keys=5,
-                zipf_s=1.0,
-                rate_per_s=800.0,
-                knobs={**UNLIMITED, "cache_ttl_s": "0.25", "staleness_s": "0.25"},
+                keys=1,
+                zipf_s=0.0,
+                rate_per_s=1_500.0,
+                knobs={**UNLIMITED, "cache_ttl_s": "0.1", "staleness_s": "0.1"},
             ),
             Mix(
                 name="edits",
@@ -179,7 +179,7 @@ def workloads_page(mixes: Mapping[str, Mix] = MIXES, default_mix: Mapping[str, s
             mix.who,
             "",
             f"- Requests: {shares}",
-            f"- Keys: {mix.keys:,} links, {popularity(mix)}",
+            f"- Keys: {mix.keys:,} link{'s' * (mix.keys > 1)}, {popularity(mix)}",
             f"- Rate: {mix.rate_per_s:g} requests/s, Poisson arrivals, unless told otherwise",
             f"- Runs with: {', '.join(f'`{name}={value}`' for name, value in mix.knobs.items()) or 'the knobs as they are'}",
             f"- Shows: {', '.join(f'`{knob}`' for knob in knobs) or 'what a link costs when all want the same one'}",
@@ -192,7 +192,9 @@ def workloads_page(mixes: Mapping[str, Mix] = MIXES, default_mix: Mapping[str, s
 
 def popularity(mix: Mix) -> str:
     """The key popularity in words: what share of the requests the most popular link gets."""
-    if mix.zipf_s == 0 or mix.keys == 1:
+    if mix.keys == 1:
+        return "in every request"
+    if mix.zipf_s == 0:
         return "all equally popular"
     top = 1 / sum(rank**-mix.zipf_s for rank in range(1, mix.keys + 1))
     return f"Zipf with s = {mix.zipf_s:g}: the most popular one gets {100 * top:.2g} % of the requests"

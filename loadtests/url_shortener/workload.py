@@ -114,7 +114,7 @@ class UrlShortenerWorkload:
                     codes.append(link["code"])
                     if item["status"] == 200:
                         known.append(link["code"])
-            clicks = await _clicks(client, known)
+            clicks = await _clicks(client, known, target.knobs.get("clicks") != "off")
         hosts = [urlsplit(url).netloc for url in target.urls]
         self._targets[target.name] = Seeded(
             mix=mix,
@@ -207,7 +207,7 @@ class UrlShortenerWorkload:
                 dropped, unsure = declared["dropped"], declared["unsure"]
                 idle = not queued_clicks(pages)
                 if idle:
-                    for code, clicks in (await _clicks(client, pending)).items():
+                    for code, clicks in (await _clicks(client, pending, counting)).items():
                         if clicks is not None:
                             stored[code] = clicks - state.clicks_before.get(code, 0)
                     pending = {code: None for code in pending if stored.get(code, -1) < accepted.get(code, 0)}
@@ -322,14 +322,16 @@ async def _fetch(client: httpx2.AsyncClient, urls: Sequence[str], code: str) -> 
     return Fetched(sent_s, answer.status_code, answer.headers.get("location", ""))
 
 
-async def _clicks(client: httpx2.AsyncClient, codes: Iterable[str]) -> dict[str, int | None]:
-    """Clicks and bots of each code; None where they can't be read."""
+async def _clicks(client: httpx2.AsyncClient, codes: Iterable[str], counting: bool) -> dict[str, int | None]:
+    """Clicks and bots of each code; None where they can't be read. Without `counting`, having no counts is having counted 0."""
 
     async def ask(code: str) -> int | None:
         try:
             answer = await client.get(f"/api/v1/links/{code}/stats", params={"days": STATS_DAYS})
         except httpx2.HTTPError:
             return None
+        if answer.status_code == 404 and not counting:
+            return 0
         if answer.status_code != 200:
             return None
         stats = answer.json()

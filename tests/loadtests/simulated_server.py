@@ -56,7 +56,7 @@ class SimulatedNetwork(VirtualTimeLoop):
         super().__init__()
         self._server = server
 
-    async def create_connection(self, protocol_factory: Callable[[], Any], *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    async def create_connection(self, protocol_factory: Callable[[], Any], *args: Any, **kwargs: Any) -> Any:
         protocol = protocol_factory()
         transport = SimulatedTransport(self._server, protocol, self)
         protocol.connection_made(transport)

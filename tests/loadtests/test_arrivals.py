@@ -22,7 +22,7 @@ MIX = Mix(
 
 def mix(**changes: object) -> Mix:
     values = {name: getattr(MIX, name) for name in ("name", "who", "ratios", "keys", "zipf_s", "rate_per_s")}
-    return Mix(**{**values, **changes})  # type: ignore[arg-type]
+    return Mix(**{**values, **changes})
 
 
 @settings(max_examples=30, deadline=None)
@@ -105,9 +105,7 @@ def test_popular_keys_follow_zipf_and_are_no_neighbours() -> None:
 
 
 def test_popular_keys_stay_popular_from_round_to_round() -> None:
-    favourites = {
-        Counter(make_plan(MIX, 2_000, 5.0, seed=15, round_index=index).keys).most_common(1)[0][0] for index in range(5)
-    }
+    favourites = {Counter(make_plan(MIX, 2_000, 5.0, seed=15, round_index=index).keys).most_common(1)[0][0] for index in range(5)}
 
     assert len(favourites) == 1
 

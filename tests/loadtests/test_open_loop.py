@@ -79,7 +79,11 @@ def test_the_mean_wait_is_that_of_an_m_d_1_queue() -> None:
 
 
 def test_a_stall_is_seen_from_the_intended_start_and_hidden_from_the_actual_send() -> None:
-    """1 % of 3,000 requests is the first 50 ms of a 500 ms stall, so the 99th percentile is 450 ms; only 8 were sent into it."""
+    """1 % of 3,000 requests is the first 50 ms of a 500 ms stall; only 8 were sent into it, as many as there are connections.
+
+    Who comes x after its start waits for the rest, 500 ms - x, and for those who came before him: rho x. At x = 50 ms and
+    rho = 600/s * 0.4 ms that is 462 ms.
+    """
     from_intended_ms, from_sent_ms = [], []
     for seed in range(9):
         server = SimulatedServer(0.0004, pauses=((2.0, 2.5),))
@@ -88,7 +92,7 @@ def test_a_stall_is_seen_from_the_intended_start_and_hidden_from_the_actual_send
         from_sent_ms.append(p99_ms([exchange.end_s - exchange.sent_s for exchange in exchanges]))
         assert max(lags_s) < 1e-6, "the wait for a connection is the server's doing, not the generator's"
 
-    assert statistics.median(from_intended_ms) == pytest.approx(450, abs=15)
+    assert statistics.median(from_intended_ms) == pytest.approx(462, abs=10)
     assert max(from_sent_ms) < 10
 
 
@@ -354,7 +358,7 @@ def test_the_closed_loop_gives_up_on_a_dead_target() -> None:
     ],
 )
 def test_load_is_sent_to_this_machine_only(url: str) -> None:
-    with pytest.raises(ValueError, match="127.0.0.1"):
+    with pytest.raises(ValueError, match="load goes to"):
         LoadGenerator([url])
 
 

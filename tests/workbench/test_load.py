@@ -55,6 +55,6 @@ def test_the_page_has_a_port_nobody_listens_on() -> None:
 @pytest.mark.parametrize(("mix", "code"), [("fine", 0), ("failing", 1)])
 def test_the_end_of_a_headless_load_says_whether_requests_failed(toy_design: Design, mix: str, code: int) -> None:
     with RunningDesign(toy_design) as running:
-        argv = locust_argv(LOCUST_FILE, running.urls[0], users=1, spawn_rate=1, run_time="1s", page_port=None)
-        env = {**os.environ, "DESIGN_MIX": mix, "PYTHONWARNINGS": "ignore"}
+        argv = locust_argv(LOCUST_FILE, running.urls[0], users=1, spawn_rate=1, run_time="60s", page_port=None)
+        env = {**os.environ, "DESIGNS_MIX": mix, "PYTHONWARNINGS": "ignore"}
         assert run_locust([*argv, "--loglevel", "ERROR"], env) == code

@@ -54,6 +54,17 @@ if tonumber(ARGV[1]) > version or not held[2] then
 end
 return redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. ARGV[1])
 """
+# ARGV: seconds to keep, then for each key how many hashes follow and the hashes.
+_ADD_VISITORS = """
+local at = 2
+for _, key in ipairs(KEYS) do
+  local last = at + tonumber(ARGV[at])
+  for first = at + 1, last, 1000 do redis.call('PFADD', key, unpack(ARGV, first, math.min(first + 999, last))) end
+  redis.call('EXPIRE', key, ARGV[1])
+  at = last + 1
+end
+return #KEYS
+"""
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
@@ -154,14 +165,15 @@ class RedisVisitorCounter:
 
     def __init__(self, client: Client) -> None:
         self._redis = client
+        self._add = client.register_script(_ADD_VISITORS)
 
     async def add(self, visitors: Mapping[tuple[str, str], Sequence[str]]) -> None:
+        if not visitors:
+            return
+        keys = [_visitors_key(code, day) for code, day in visitors]
+        counted = [argument for hashes in visitors.values() for argument in (len(hashes), *hashes)]
         with as_store_error("PFADD", StoreError):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for (code, day), hashes in visitors.items():
-                    pipe.pfadd(_visitors_key(code, day), *hashes)
-                    pipe.expire(_visitors_key(code, day), VISITORS_KEPT_S)
-                await pipe.execute()
+            await self._add(keys=keys, args=[VISITORS_KEPT_S, *counted])
 
     async def count(self, code: str, days: Sequence[str]) -> int:
         with as_store_error("PFCOUNT", StoreError):

@@ -95,5 +95,7 @@ def test_the_page_has_a_section_for_each_mix_and_names_each_knob_once() -> None:
 def test_popularity_in_words_is_the_share_of_the_first_rank() -> None:
     even = Mix("even", "", {"redirect": 1.0}, keys=10, zipf_s=0.0, rate_per_s=1.0)
     assert popularity(even) == "all equally popular"
+    one = Mix("one", "", {"redirect": 1.0}, keys=1, zipf_s=0.0, rate_per_s=1.0)
+    assert popularity(one) == "in every request"
     two = Mix("two", "", {"redirect": 1.0}, keys=2, zipf_s=1.0, rate_per_s=1.0)
     assert popularity(two) == "Zipf with s = 1: the most popular one gets 67 % of the requests"

@@ -31,7 +31,7 @@ ALL_OPS = Mix(
     {"redirect": 0.6, "create": 0.2, "stats": 0.05, "unknown": 0.05, "scan": 0.05, "edit": 0.05},
     keys=120,
     zipf_s=1.0,
-    rate_per_s=600.0,
+    rate_per_s=1_200.0,
 )
 
 
@@ -42,7 +42,7 @@ def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STALENESS_ALLOWANCE_S", 0.05)
 
 
-async def load(target: Target, mix: Mix, rounds: int = 1, duration_s: float = 0.5) -> tuple[UrlShortenerWorkload, list[Exchange]]:
+async def load(target: Target, mix: Mix, rounds: int = 1, duration_s: float = 0.25) -> tuple[UrlShortenerWorkload, list[Exchange]]:
     workload = UrlShortenerWorkload()
     await workload.seed(target, mix, SEED)
     generator = LoadGenerator(target.urls)
@@ -111,6 +111,11 @@ def test_a_declared_drop_is_no_flaw() -> None:
 
 def test_clicks_that_are_counted_although_they_are_off_are_caught() -> None:
     assert verdicts(run(judged(clicks="off")))["no click is counted"] == "invalid"
+
+
+def test_without_statistics_clicks_are_unknown_unless_they_are_off() -> None:
+    assert verdicts(run(judged("no statistics")))["every click is counted once or declared lost"] == "unknown"
+    assert verdicts(run(judged("no statistics", clicks="off")))["no click is counted"] == "valid"
 
 
 def test_another_redirect_status_than_the_knob_says_is_caught() -> None:

@@ -17,7 +17,16 @@ from loadtests.workload import Target
 
 API_KEY = "tiny-key"
 Flaw = Literal[
-    "", "duplicate code", "lost link", "wrong target", "stale", "lost edit", "counts twice", "loses a click", "hides clicks"
+    "",
+    "duplicate code",
+    "lost link",
+    "wrong target",
+    "stale",
+    "lost edit",
+    "counts twice",
+    "loses a click",
+    "hides clicks",
+    "no statistics",
 ]
 REASONS = {200: "OK", 201: "Created", 204: "No Content", 302: "Found", 401: "Unauthorized", 404: "Not Found"}
 
@@ -63,6 +72,8 @@ class TinyShortener:
         code, _, what = rest.partition("/")
         link = self.links.get(code)
         if link is None:
+            return 404, {"status": 404}, ""
+        if what == "stats" and self.flaw == "no statistics":
             return 404, {"status": 404}, ""
         if what == "stats":
             return 200, {"code": code, "clicks": self.clicks.get(code, 0), "bots": 0}, ""
