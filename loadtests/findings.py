@@ -190,13 +190,15 @@ def sentence(name: str, words: Figure, paired: Ratio, margin: float) -> str:
 
 
 def bought_and_paid(found: Sequence[Comparison], card: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Sentences for the two sides of the trade-off card, figures that `card` names first."""
+    """Sentences for the two sides of the trade-off card: of the primary figure and those that `card` names, in its order."""
     rank = {name: position for position, name in enumerate(card)}
     bought: list[str] = []
     paid: list[str] = []
     for comparison in sorted(found, key=lambda comparison: rank.get(comparison.figure, len(rank))):
         change = comparison.other - comparison.baseline
         if comparison.verdict not in ("less", "more", "count") or change == 0:
+            continue
+        if rank and comparison.figure not in rank and not comparison.primary:
             continue
         less = comparison.verdict == "less" or (comparison.verdict == "count" and change < 0)
         (bought if less == figure(comparison.figure).cost else paid).append(comparison.sentence)

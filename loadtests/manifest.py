@@ -101,7 +101,7 @@ def _git(repository: Path, *arguments: str) -> str:
         return ""
     try:
         answer = subprocess.run(  # noqa: S603 - fixed arguments, no shell
-            [git, "-C", str(repository), *arguments],
+            [git, "--no-optional-locks", "-C", str(repository), *arguments],
             capture_output=True,
             text=True,
             timeout=GIT_TIMEOUT_S,

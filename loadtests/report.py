@@ -135,12 +135,17 @@ def safety_findings(result: Result) -> list[Finding]:
     for pairs in together.values():
         first = pairs[0][1]
         labels = dict.fromkeys(label for _, check in pairs for label in check.counts)
-        sides = {label: " / ".join(_count(check.counts.get(label, 0)) for _, check in pairs) for label in labels}
+        sides = {label: _sides([check.counts.get(label, 0) for _, check in pairs]) for label in labels}
         counts = ", ".join(f"{label.replace('_', ' ')} {side}" for label, side in sides.items())
         detail = "; ".join(dict.fromkeys(check.detail for _, check in pairs if check.detail))
         everywhere = len(pairs) == len(result.safety)
         findings.append(Finding(first.name, first.verdict, _and([name for name, _ in pairs]), everywhere, counts, detail))
     return sorted(findings, key=lambda finding: ("invalid", "unknown", "valid").index(finding.verdict))
+
+
+def _sides(counts: Sequence[int]) -> str:
+    """One number where all variants agree, else one for each."""
+    return _count(counts[0]) if len(set(counts)) == 1 else " / ".join(map(_count, counts))
 
 
 def differing_knobs(result: Result) -> dict[str, list[str]]:

@@ -66,15 +66,18 @@ class SentenceErrors(TyperGroup):
 def exit_code_of(error: Exception) -> ExitCode | None:
     """None for an error nobody expected."""
     from designs.building_blocks.knobs import KnobError
+    from workbench.bench import BenchFailed, UnknownBench
     from workbench.catalogue import UnknownDesign
+    from workbench.docs import DocumentError
     from workbench.embedded_redis import NoRedisServer, RedisFailed
     from workbench.launch import DataFolderBusy, PortTaken
     from workbench.load import LoadRefused, NoLoadTest
+    from workbench.measurements import BadRecord, NoRecord
     from workbench.processes import ProcessFailed
 
     codes: dict[ExitCode, tuple[type[Exception], ...]] = {
-        ExitCode.INVALID: (ProcessFailed, RedisFailed),
-        ExitCode.USAGE: (KnobError, UnknownDesign, DataFolderBusy, PortTaken, LoadRefused, UsageError),
+        ExitCode.INVALID: (ProcessFailed, RedisFailed, BenchFailed, DocumentError, NoRecord, BadRecord),
+        ExitCode.USAGE: (KnobError, UnknownDesign, DataFolderBusy, PortTaken, LoadRefused, UsageError, UnknownBench),
         ExitCode.MISSING: (NoRedisServer, NoLoadTest, NotInstalled),
     }
     return next((code for code, kinds in codes.items() if isinstance(error, kinds)), None)
@@ -281,6 +284,7 @@ def compare(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="A knob both sides share; repeatable.")
     ] = None,
+    record: Annotated[bool, typer.Option("--record", help="Keep the figures for the documents.")] = False,
 ) -> None:
     """Compare the values of one knob under the same load.
 
@@ -311,6 +315,7 @@ def compare(
             round_s=round_s,
             seed=seed,
             out_dir=out,
+            record=record,
         )
     raise typer.Exit(code)
 
@@ -360,10 +365,16 @@ def doctor() -> None:
 
 
 @app.command()
-def bench(name: Annotated[str, typer.Argument(help="redirect or growth.")]) -> None:
+def bench(
+    name: Annotated[str, typer.Argument(help="redirect or growth.")],
+    record: Annotated[bool, typer.Option("--record", help="Keep the figures for the documents.")] = False,
+    links: Annotated[
+        str, typer.Option(metavar="N,N...", help="growth: the numbers of links to compare (else 10000,100000,1000000).")
+    ] = "",
+) -> None:
     """Run one of the book's measurements again."""
     with _ended_by_signals():
-        code = _part("workbench.bench", "bench_command")(name)
+        code = _part("workbench.bench", "bench_command")(name, record=record, links=links)
     raise typer.Exit(code)
 
 

@@ -83,6 +83,11 @@ def install(app: FastAPI, problems_of: Mapping[type[Exception], Any]) -> None:
         detail = "; ".join(f"{one['where']}: {one['what']}" for one in errors[:3])
         return Problem(422, "invalid-request", detail, more={"errors": errors}).response()
 
+    async def answer_unexpected(_: Request, error: Exception) -> Response:
+        # What went wrong is for the log, which gets it as well: the server raises it again after this answer.
+        return Problem(500, "internal-error", "something went wrong here; whether it took effect is not known").response()
+
+    app.add_exception_handler(Exception, answer_unexpected)
     app.add_exception_handler(Problem, answer_problem)
     app.add_exception_handler(HTTPException, answer_framework)
     app.add_exception_handler(RequestValidationError, answer_invalid)

@@ -46,7 +46,6 @@ class Telemetry:
         self.backend_seconds = Histogram(
             "sd_backend_call_duration_seconds", "Time of port calls.", ("backend", "op"), buckets=BUCKETS_S, registry=self.registry
         )
-        self.breaker_state = Gauge("sd_breaker_state", "0 closed, 1 half-open, 2 open.", ("breaker",), registry=self.registry)
         self.degraded = Gauge("sd_degraded", "1 while a dependency is done without.", ("dependency",), registry=self.registry)
         build = Gauge("sd_build_info", "Always 1.", ("design", "version"), registry=self.registry)
         build.labels(design, version).set(1)

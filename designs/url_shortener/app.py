@@ -23,6 +23,7 @@ from designs.building_blocks.dead_letter_queue import DeadLetterQueue
 from designs.building_blocks.knobs import knob_table
 from designs.building_blocks.problem_details import install
 from designs.building_blocks.settings import redacted
+from designs.building_blocks.stampede import monotonic_us
 from designs.building_blocks.telemetry import Telemetry, TimedPort, Timing
 from designs.url_shortener import api
 from designs.url_shortener.backends.memory import MemoryClickStore, MemoryLinkStore, MemoryVisitorCounter
@@ -30,7 +31,7 @@ from designs.url_shortener.backends.sqlite import SqliteClickStore, SqliteLinkSt
 from designs.url_shortener.blocklist import Blocklist
 from designs.url_shortener.click_recorder import ClickRecorder, ClickTotals, count_now, to_queue, to_store
 from designs.url_shortener.click_worker import ClickWorker
-from designs.url_shortener.clicks import Visit
+from designs.url_shortener.clicks import Visit, clicks_of
 from designs.url_shortener.codes import code_source
 from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.links import Link
@@ -120,7 +121,7 @@ def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tele
     shared: SharedCache[Link] | None = None
     if redis is not None and breaker is not None:
         shared = GuardedSharedCache(redis.shared_cache(), breaker, knobs.cache_deadline_ms / 1000)
-    cache = _cache(knobs, store, shared)
+    cache = layered_cache(knobs, store, shared)
     pending = redis.pending(settings.process_name) if redis is not None and knobs.cache == "write-behind" else None
     shortener = Shortener(
         knobs,
@@ -291,19 +292,19 @@ def _counting(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tel
     parts.store = click_store(knobs, settings, telemetry)
     parts.visitors = redis.visitors() if redis is not None else MemoryVisitorCounter()
     parts.close.append(parts.store.close)
-    send = to_store(parts.store, parts.visitors, secret)
+    send = to_store(parts.store, parts.visitors)
     if knobs.clicks == "redis_streams":
         assert redis is not None
         parts.queue = redis.queue()
         parts.dead_letters = parts.queue.dead_letters
-        send = to_queue(parts.queue, secret)
+        send = to_queue(parts.queue)
         if knobs.store == "memory":  # what is in memory can only be counted here
             parts.worker = ClickWorker(parts.queue, parts.store, parts.visitors, settings.process_name)
     if knobs.clicks == "sync":
         totals = parts.totals
-        parts.now = lambda visit: count_now(send, totals, visit, SYNC_CLICK_DEADLINE_S)
+        parts.now = lambda visit: count_now(send, totals, clicks_of({visit: 1}, time.time(), secret), SYNC_CLICK_DEADLINE_S)
     else:
-        parts.recorder = ClickRecorder(send, knobs.click_flush_ms / 1000, knobs.click_buffer)
+        parts.recorder = ClickRecorder(send, secret, knobs.click_flush_ms / 1000, knobs.click_buffer)
         parts.totals = parts.recorder.totals
     return parts
 
@@ -334,7 +335,10 @@ def _timed_store(store: LinkStore, knobs: ShortenerKnobs, telemetry: Telemetry) 
     return TimedPort(store, telemetry, knobs.store, verbs)
 
 
-def _cache(knobs: ShortenerKnobs, store: LinkStore, shared: SharedCache[Link] | None) -> LayeredCache[Link] | None:
+def layered_cache(
+    knobs: ShortenerKnobs, store: LinkStore, shared: SharedCache[Link] | None, clock_us: Callable[[], int] = monotonic_us
+) -> LayeredCache[Link] | None:
+    """The layers the knobs ask for in front of the store, or None."""
     if knobs.cache == "none":
         return None
 
@@ -351,8 +355,8 @@ def _cache(knobs: ShortenerKnobs, store: LinkStore, shared: SharedCache[Link] | 
         stampede=knobs.stampede,
         marker_ttl_us=max(MARKER_TTL_MS * 1000, int(knobs.staleness_s * 1e6)),
     )
-    local: LocalCache[Link] | None = LocalCache(knobs.cache_entries) if knobs.local_layer else None
-    return LayeredCache(local=local, shared=shared, load=load, policy=policy, on_shared_down=knobs.on_cache_down)
+    local: LocalCache[Link] | None = LocalCache(knobs.cache_entries, clock_us) if knobs.local_layer else None
+    return LayeredCache(local=local, shared=shared, load=load, policy=policy, on_shared_down=knobs.on_cache_down, clock_us=clock_us)
 
 
 async def _follow(invalidations: Any, cache: LayeredCache[Link]) -> None:

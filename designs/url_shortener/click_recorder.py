@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from designs.building_blocks.retries import RetryPolicy, retry
-from designs.url_shortener.clicks import MAX_BATCH_CLICKS, Visit, click_of, counted, encode_visits, visitors
+from designs.url_shortener.clicks import Click, ClickBatch, Visit, clicks_of, counted, encode_batch, visitors
 from designs.url_shortener.ports import ClickQueue, ClickStore, QueueFull, StoreError, VisitorCounter
 
 # Sending a batch again is safe: it is counted by its id. Short, because the buffer fills meanwhile.
@@ -29,9 +29,9 @@ SENDING = RetryPolicy(attempts=4, total_s=2.0, base_s=0.02, cap_s=0.5)
 
 
 class Send(Protocol):
-    """Puts visits where they will be counted, as one batch with this id. Raises StoreError."""
+    """Puts a batch where it will be counted. Raises StoreError."""
 
-    def __call__(self, batch_id: str, visits: Sequence[Visit], traces: Sequence[str]) -> Awaitable[None]: ...
+    def __call__(self, batch: ClickBatch) -> Awaitable[None]: ...
 
 
 @dataclass(slots=True)
@@ -45,113 +45,118 @@ class ClickTotals:
     unsure: int = 0
     dropped: dict[str, int] = field(default_factory=lambda: {"buffer_full": 0, "queue_full": 0, "queue_down": 0})
 
-    def give_up(self, clicks: int, may_have_happened: bool) -> None:
-        if may_have_happened:
+    def give_up(self, clicks: int, error: StoreError, *, maybe: bool = False) -> None:
+        """`maybe`: an earlier try may have arrived, whatever became of the last."""
+        if maybe or error.may_have_happened:
             self.unsure += clicks
         else:
-            self.dropped["queue_down"] += clicks
+            self.dropped["queue_full" if isinstance(error, QueueFull) else "queue_down"] += clicks
 
 
-def to_queue(queue: ClickQueue, secret: bytes) -> Send:
+def to_queue(queue: ClickQueue) -> Send:
     """Onto the queue; a worker counts it."""
 
-    async def send(batch_id: str, visits: Sequence[Visit], traces: Sequence[str]) -> None:
-        await queue.publish(encode_visits(batch_id, visits, secret, traces))
+    async def send(batch: ClickBatch) -> None:
+        await queue.publish(encode_batch(batch))
 
     return send
 
 
-def to_store(store: ClickStore, visitor_counter: VisitorCounter, secret: bytes) -> Send:
+def to_store(store: ClickStore, visitor_counter: VisitorCounter) -> Send:
     """Straight into the click store."""
 
-    async def send(batch_id: str, visits: Sequence[Visit], traces: Sequence[str]) -> None:
-        clicks = [click_of(visit, secret) for visit in visits]
-        await store.apply({batch_id: counted(clicks)})
+    async def send(batch: ClickBatch) -> None:
+        await store.apply({batch.id: counted(batch.clicks)})
         with contextlib.suppress(StoreError):  # unique visitors are an estimate; the counts are not
-            await visitor_counter.add(visitors(clicks))
+            await visitor_counter.add(visitors(batch.clicks))
 
     return send
 
 
 class ClickRecorder:
-    """Buffers visits and sends them in batches of at most `MAX_BATCH_CLICKS`, each `flush_s` or when a batch is full."""
+    """Counts equal visits together and sends them as one batch each `flush_s`, dated then; holds at most `bound` clicks."""
 
-    def __init__(self, send: Send, flush_s: float, bound: int, clock_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, send: Send, secret: bytes, flush_s: float, bound: int, clock_s: Callable[[], float] = time.time) -> None:
         self.totals = ClickTotals()
         self._send = send
+        self._secret = secret
         self._flush_s = flush_s
         self._bound = bound
         self._clock_s = clock_s
-        self._buffer: list[Visit] = []
+        self._visits: dict[Visit, int] = {}
         self._traces: list[str] = []
-        self._in_flight = 0
-        self._wake = asyncio.Event()
+        self._waiting = 0
+        self._flushing = asyncio.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """Clicks that are recorded and neither sent nor dropped yet."""
+        return self._waiting
 
     def record(self, code: str, headers: Iterable[tuple[bytes, bytes]], client: tuple[str, int] | None, trace: str = "") -> None:
         """Note a visit, from the request's headers. Never waits; at the bound the click is dropped and counted as dropped."""
-        buffer = self._buffer
-        if len(buffer) + self._in_flight >= self._bound:
+        if self._waiting >= self._bound:
             self.totals.dropped["buffer_full"] += 1
             return
+        self._waiting += 1
         referrer = user_agent = b""
         for name, value in headers:
             if name == b"user-agent":
                 user_agent = value
             elif name == b"referer":
                 referrer = value
-        buffer.append((code, self._clock_s(), referrer, client, user_agent))
+        visit = (code, referrer, client[0] if client else "", user_agent)
+        visits = self._visits
+        visits[visit] = visits.get(visit, 0) + 1
         if trace:
             self._traces.append(trace)
-        if len(buffer) == MAX_BATCH_CLICKS:
-            self._wake.set()
-
-    @property
-    def waiting(self) -> int:
-        """Clicks that are recorded and neither sent nor dropped yet."""
-        return len(self._buffer) + self._in_flight
 
     async def flush(self) -> None:
-        """Send everything that is buffered now."""
-        visits, self._buffer = self._buffer, []
-        traces, self._traces = self._traces, []
-        self._in_flight += len(visits)
-        for start in range(0, len(visits), MAX_BATCH_CLICKS):
-            part = visits[start : start + MAX_BATCH_CLICKS]
-            await self._send_part(part, traces if start == 0 else ())
+        """Send everything that is buffered now; returns once that, and what was on its way already, has arrived or failed."""
+        async with self._flushing:
+            visits, self._visits = self._visits, {}
+            traces, self._traces = self._traces, []
+            if visits:
+                batch = ClickBatch(secrets.token_hex(12), clicks_of(visits, self._clock_s(), self._secret), traces)
+                await self._send_or_drop(batch)
 
     async def run(self) -> None:
         """Send until cancelled; whoever cancels it flushes afterwards."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._flush_s)
-            self._wake.clear()
-            if self._buffer:
+            await asyncio.sleep(self._flush_s)
+            if self._visits:
                 # Shielded: a batch that is on its way when the process is asked to stop still arrives.
                 await asyncio.shield(self.flush())
 
-    async def _send_part(self, visits: Sequence[Visit], traces: Sequence[str]) -> None:
-        batch_id = secrets.token_hex(12)  # one id for all tries, so that the batch is counted once whichever arrived
+    async def _send_or_drop(self, batch: ClickBatch) -> None:
+        """All tries carry one batch id, so that the batch is counted once whichever of them arrived."""
+        maybe = False
+
+        def note(attempt: int, wait_s: float, error: Exception) -> None:
+            nonlocal maybe
+            maybe = maybe or (isinstance(error, StoreError) and error.may_have_happened)
+
         try:
             await retry(
-                lambda: self._send(batch_id, visits, traces),
+                lambda: self._send(batch),
                 SENDING,
                 is_safe=lambda error: isinstance(error, StoreError) and not isinstance(error, QueueFull),
+                on_retry=note,
             )
-            self.totals.accepted += len(visits)
-        except QueueFull:
-            self.totals.dropped["queue_full"] += len(visits)
+            self.totals.accepted += batch.total
         except StoreError as error:
-            self.totals.give_up(len(visits), error.may_have_happened)
+            self.totals.give_up(batch.total, error, maybe=maybe)
         finally:
-            self._in_flight -= len(visits)
+            self._waiting -= batch.total
 
 
-async def count_now(send: Send, totals: ClickTotals, visit: Visit, deadline_s: float) -> None:
-    """clicks=sync: the click is counted when this returns, or it is dropped and counted as dropped; it never raises."""
+async def count_now(send: Send, totals: ClickTotals, clicks: Sequence[Click], deadline_s: float) -> None:
+    """clicks=sync: they are counted when this returns, or dropped and counted as dropped; it never raises."""
+    batch = ClickBatch(secrets.token_hex(12), clicks)
     try:
-        await asyncio.wait_for(send(secrets.token_hex(12), [visit], ()), deadline_s)
-        totals.accepted += 1
+        await asyncio.wait_for(send(batch), deadline_s)
+        totals.accepted += batch.total
     except TimeoutError:
-        totals.unsure += 1
+        totals.unsure += batch.total
     except StoreError as error:
-        totals.give_up(1, error.may_have_happened)
+        totals.give_up(batch.total, error)

@@ -105,7 +105,7 @@ class ClickWorker:
                 return [delivery for one in taken for delivery in await self._apply([one])]
             delivery, batch = taken[0]
             if should_park(delivery.deliveries, MAX_DELIVERIES):
-                await self._give_up(delivery, f"{type(error).__name__} while counting", clicks=len(batch.clicks))
+                await self._give_up(delivery, f"{type(error).__name__} while counting", clicks=batch.total)
             return []
         return [delivery for delivery, _ in taken]
 
@@ -115,7 +115,7 @@ class ClickWorker:
         new = await self._store.apply({batch.id: counted(batch.clicks) for batch in batches})
         self.totals.applied_batches += len(new)
         self.totals.repeated_batches += len(batches) - len(new)
-        self.totals.applied_clicks += sum(len(batch.clicks) for batch in batches if batch.id in new)
+        self.totals.applied_clicks += sum(batch.total for batch in batches if batch.id in new)
         for batch in batches:
             self._on_batch(batch)
 

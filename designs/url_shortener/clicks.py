@@ -3,7 +3,7 @@
 A batch travels as one JSON document, made by a replica and counted once, by its id, however often it is delivered:
 
     {"id": "5f0c...", "from_s": 1795201938, "who": [[referrer, visitor, bot], ...],
-     "clicks": [[code, seconds after from_s, index into who], ...], "traces": ["00-...-01", ...]}
+     "clicks": [[code, seconds after from_s, index into who, times], ...], "traces": ["00-...-01", ...]}
 
 No address and no user agent leaves the replica: `visitor` is a keyed hash that changes its key every day, so a visitor can be
 counted within a day and not followed across days.
@@ -27,23 +27,23 @@ from designs.url_shortener.ports import ClickCount, ClickStats
 
 TOP_REFERRERS = 20
 MAX_REFERRER_CHARS = 128
-MAX_BATCH_CLICKS = 4000
 _BOT = re.compile(r"bot|crawl|spider|slurp|preview|curl/|wget/|python-|headless", re.IGNORECASE)
 
 
-# What the hot path notes of one redirect, raw and as a bare tuple, because it is made on every redirect:
-# (code, Unix time in s, Referer header, client's (address, port) or None, User-Agent header).
-Visit: TypeAlias = tuple[str, float, bytes, tuple[str, int] | None, bytes]
+# What the hot path notes of one redirect, raw: (code, Referer header, client's address, User-Agent header). A bare tuple, and
+# the key under which equal visits are counted together (a combiner, as in MapReduce).
+Visit: TypeAlias = tuple[str, bytes, str, bytes]
 
 
 class Click(NamedTuple):
-    """One counted redirect. `at_s` is Unix time; `referrer` a host or ""; `visitor` a daily keyed hash."""
+    """`times` equal redirects. `at_s` is Unix time; `referrer` a host or ""; `visitor` a daily keyed hash."""
 
     code: str
     at_s: int
     referrer: str
     visitor: str
     bot: bool
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,19 @@ class ClickBatch:
     clicks: Sequence[Click]
     traces: Sequence[str] = ()
 
+    @property
+    def total(self) -> int:
+        """How many redirects these are."""
+        return sum(click.times for click in self.clicks)
 
-def click_of(visit: Visit, secret: bytes) -> Click:
-    """The click that is kept of a visit."""
-    code, at_s, referrer, client, user_agent = visit
-    return Click(code, int(at_s), *_who(secret, int(at_s // 86_400), referrer, client[0] if client else "", user_agent))
+
+def clicks_of(visits: Mapping[Visit, int], at_s: float, secret: bytes) -> list[Click]:
+    """The clicks that are kept of these visits (visit -> how often), all dated `at_s`."""
+    day_number = int(at_s // 86_400)
+    return [
+        Click(code, int(at_s), *_who(secret, day_number, referrer, client, user_agent), times)
+        for (code, referrer, client, user_agent), times in visits.items()
+    ]
 
 
 @functools.lru_cache(maxsize=16_384)
@@ -92,32 +100,10 @@ def encode_batch(batch: ClickBatch) -> bytes:
     from_s = min((click.at_s for click in batch.clicks), default=0)
     who: dict[tuple[str, str, bool], int] = {}
     clicks = [
-        (code, at_s - from_s, who.setdefault((referrer, visitor, bot), len(who)))
-        for code, at_s, referrer, visitor, bot in batch.clicks
+        (code, at_s - from_s, who.setdefault((referrer, visitor, bot), len(who)), times)
+        for code, at_s, referrer, visitor, bot, times in batch.clicks
     ]
-    return _document(batch.id, from_s, [*who], clicks, batch.traces)
-
-
-def encode_visits(batch_id: str, visits: Sequence[Visit], secret: bytes, traces: Sequence[str] = ()) -> bytes:
-    """As `encode_batch` of `click_of` each visit, in one pass: a microsecond here is a microsecond of every redirect."""
-    from_s = int(visits[0][1])
-    seen: dict[tuple[bytes, str, bytes], int] = {}
-    who: list[tuple[str, str, bool]] = []
-    clicks = []
-    for code, at_s, referrer, client, user_agent in visits:
-        key = (referrer, client[0] if client else "", user_agent)
-        index = seen.get(key)
-        if index is None:
-            index = seen[key] = len(who)
-            who.append(_who(secret, int(at_s // 86_400), *key))
-        clicks.append((code, int(at_s) - from_s, index))
-    return _document(batch_id, from_s, who, clicks, traces)
-
-
-def _document(
-    batch_id: str, from_s: int, who: Sequence[tuple[str, str, bool]], clicks: Sequence[tuple[str, int, int]], traces: Sequence[str]
-) -> bytes:
-    return orjson.dumps({"id": batch_id, "from_s": from_s, "who": who, "clicks": clicks, "traces": traces})
+    return orjson.dumps({"id": batch.id, "from_s": from_s, "who": [*who], "clicks": clicks, "traces": batch.traces})
 
 
 def decode_batch(body: bytes) -> ClickBatch:
@@ -126,7 +112,9 @@ def decode_batch(body: bytes) -> ClickBatch:
     try:
         from_s = int(document["from_s"])
         who = [(str(referrer), str(visitor), bool(bot)) for referrer, visitor, bot in document["who"]]
-        clicks = [Click(str(code), from_s + int(after_s), *who[index]) for code, after_s, index in document["clicks"]]
+        clicks = [
+            Click(str(code), from_s + int(after_s), *who[index], int(times)) for code, after_s, index, times in document["clicks"]
+        ]
         return ClickBatch(str(document["id"]), clicks, [str(trace) for trace in document["traces"]])
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"not a click batch: {type(error).__name__}") from error
@@ -136,8 +124,8 @@ def counted(clicks: Sequence[Click]) -> list[ClickCount]:
     """The clicks as counts by (code, day, referrer)."""
     people: Counter[tuple[str, str, str]] = Counter()
     robots: Counter[tuple[str, str, str]] = Counter()
-    for click in clicks:
-        (robots if click.bot else people)[click.code, day_of(click.at_s), click.referrer] += 1
+    for code, at_s, referrer, _, bot, times in clicks:
+        (robots if bot else people)[code, day_of(at_s), referrer] += times
     return [ClickCount(*place, people[place], robots[place]) for place in people | robots]
 
 

@@ -6,6 +6,7 @@ ones are one character longer.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
@@ -120,12 +121,15 @@ class SnowflakeCodes:
     def __init__(self, lease: Lease, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._worker = RangeLease(lease, 1)
         self._clock_ms = clock_ms
+        self._starting = asyncio.Lock()
         self._snowflake: Snowflake | None = None
 
     async def code(self, seed: str, attempt: int) -> str:
         if self._snowflake is None:
-            worker = await self._worker.next() % WORKERS
-            self._snowflake = self._snowflake or Snowflake(worker, self._clock_ms)
+            # One lease, however many creates wait for it: numbers come round again, and a wasted one comes round sooner.
+            async with self._starting:
+                if self._snowflake is None:
+                    self._snowflake = Snowflake(await self._worker.next() % WORKERS, self._clock_ms)
         return encode_base62(await next_id(self._snowflake), SNOWFLAKE_CHARS)
 
     def collided(self, code: str) -> None: ...

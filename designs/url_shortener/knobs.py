@@ -128,10 +128,10 @@ class ShortenerKnobs(Knobs):
         ),
     )
     click_flush_ms: float = Field(
-        default=50.0,
+        default=100.0,
         gt=0,
         le=10_000,
-        examples=[10, 50, 1000],
+        examples=[10, 100, 1000],
         description="How long clicks gather before they leave: longer batches cost less, a killed replica loses more.",
     )
     click_buffer: int = Field(

@@ -88,7 +88,7 @@ class RedirectRoute:
 
     def at_once(self, scope: Scope, code: str) -> Answer | None:
         """The answer, if it needs nothing from outside the process: the hot path of the hot route."""
-        link = self._shortener.peek(code)
+        link = self._shortener.peek(code) if self._count_now is None else None
         if link is None:
             return None
         ready = self._ready.get(code)
@@ -102,12 +102,11 @@ class RedirectRoute:
     def _prepare(self, code: str, link: Link) -> tuple[Link, Answer | None]:
         """Keep the answer of a link object. A link that changed is another object, so nothing here needs invalidating.
 
-        None for links whose answer depends on more than the link: on the time, on a visit to be won, on the blocklist, and
-        everywhere when clicks are counted before the answer.
+        None for links whose answer depends on more than the link: on the time, on a visit to be won, on the blocklist.
         """
         verdict = self._shortener.judge(link)
         answer = None
-        if isinstance(verdict, Redirect) and not verdict.limited and self._count_now is None and not self._shortener.blocks_hosts:
+        if isinstance(verdict, Redirect) and not verdict.limited and not self._shortener.blocks_hosts:
             answer = self._redirect(verdict)
         if len(self._ready) >= self._max_ready:
             self._ready.clear()  # refilled by the next hits, at a microsecond each
@@ -133,7 +132,7 @@ class RedirectRoute:
             return _REFUSED[verdict]
         if counts and self._count_now is not None:
             referrer, user_agent = header(scope, b"referer"), header(scope, b"user-agent")
-            await self._count_now((code, time.time(), referrer, scope["client"], user_agent))
+            await self._count_now((code, referrer, client, user_agent))
         elif counts and self._recorder is not None:
             self._recorder.record(code, scope["headers"], scope["client"], scope.get("traceparent", ""))
         return self._redirect(verdict)

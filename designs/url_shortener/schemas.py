@@ -150,7 +150,10 @@ def encode_cursor(link: Link) -> str:
 def decode_cursor(cursor: str) -> tuple[int, str]:
     """(created_at_us, code) of the last link seen; ValueError for what is no cursor of ours."""
     created, _, code = base64.urlsafe_b64decode(cursor.encode()).decode().partition(".")
-    return int(created), code
+    created_at_us = int(created)
+    if not 0 <= created_at_us < 2**63:  # more than a store can compare with
+        raise ValueError("no time of ours")
+    return created_at_us, code
 
 
 def _us(time: dt.datetime | None) -> int | None:

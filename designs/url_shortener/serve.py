@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sqlite3
 import sys
 
 import uvicorn
@@ -27,6 +28,8 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
+    if not 1 <= arguments.port <= 65_535:  # uvloop would bind the port modulo 65,536
+        parser.error(f"--port lies between 1 and 65535, not at {arguments.port}")
     try:
         knobs = knobs_from_environment(ShortenerKnobs, PREFIX, os.environ)
         settings = ShortenerSettings.model_validate({})
@@ -49,6 +52,9 @@ def main() -> int:
         return 2
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (OSError, sqlite3.Error) as error:
+        print(f"error: setting URL_SHORTENER_DATA_DIR: the folder can't be used: {error}", file=sys.stderr)
         return 2
     uvicorn.run(
         app,

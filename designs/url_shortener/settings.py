@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from designs.building_blocks.settings import Settings
+from designs.url_shortener.urls import host_of
 
 MIN_KEY_CHARS = 16
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "[::ffff:7f00:1]"})
 
 
 class ShortenerSettings(Settings):
@@ -45,15 +46,26 @@ class ShortenerSettings(Settings):
                 raise ValueError(f"api_keys holds owner:key pairs, each key of at least {MIN_KEY_CHARS} characters")
         return keys
 
+    @field_validator("public_url")
+    @classmethod
+    def _absolute(cls, url: str) -> str:
+        try:
+            host = host_of(url)
+        except ValueError:
+            host = ""
+        if not host or not url.startswith(("http://", "https://")):
+            raise ValueError("public_url is an absolute URL such as https://sho.rt")
+        return url
+
     def owners(self) -> dict[bytes, str]:
         """sha256 of an API key -> its owner. Looked up by hash, so that the time says nothing about a key."""
         pairs = (pair.partition(":") for pair in self.api_keys.get_secret_value().split(",") if pair)
         return {hashlib.sha256(key.encode()).digest(): owner for owner, _, key in pairs}
 
     def own_hosts(self) -> frozenset[str]:
-        """Hosts that lead back here."""
-        host = urlsplit(self.public_url).hostname
-        return frozenset({host} if host else ())
+        """Hosts that lead back here, in the form that `urls.canonical_url` compares."""
+        host = host_of(self.public_url)
+        return LOOPBACK if host in LOOPBACK else frozenset({host})
 
     def derived_key(self, purpose: str) -> bytes:
         """A 32-byte key for one purpose, from `code_key` (BLAKE2b as a key derivation, RFC 7693)."""

@@ -25,6 +25,7 @@ from designs.url_shortener.ports import LinkStore, RequestClaim, StoreError
 from designs.url_shortener.urls import BadAlias, canonical_alias, canonical_url, host_of, is_listed
 
 MAX_VISITS = 1_000_000_000
+LATEST_US = 253_402_300_799_999_999  # the last microsecond of the year 9999, where dates in JSON end
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Shortener:
             claim = await self._claim(owner, request_key, attempt, fingerprint, wanted, url, alias)
             if claim.fingerprint != fingerprint:
                 return Conflict.KEY_REUSED
-            holder = await self._insert(claim.link)
+            holder = await self._insert(claim.link, may_wait=alias is None and earlier is None)
             if holder is None:
                 self._codes.accepted()
                 return Created(claim.link, new=True)
@@ -144,9 +145,13 @@ class Shortener:
         claim = RequestClaim(fingerprint, link)
         return await self._store.claim_request(owner, key, attempt, claim) if key else claim
 
-    async def _insert(self, link: Link) -> Link | None:
-        """None when the link is acknowledged, else who has the code."""
-        if self._pending is not None and link.max_visits is None:
+    async def _insert(self, link: Link, *, may_wait: bool) -> Link | None:
+        """None when the link is acknowledged, else who has the code.
+
+        With write-behind, only a new link with a generated code may wait for the store. Whether an alias is free, and what became
+        of a link that is asked for again, the store alone knows: Redis forgets.
+        """
+        if self._pending is not None and may_wait and link.max_visits is None:
             if await self._pending.add(link):
                 return None
             return await self._pending.holds(link.code) or await self._store.get(link.code) or link
@@ -269,6 +274,8 @@ class BadLimit(ValueError):
 def check_limits(expires_at_us: int | None, max_visits: int | None, now_us: int) -> None:
     if expires_at_us is not None and expires_at_us <= now_us:
         raise BadLimit("expires_at lies in the past")
+    if expires_at_us is not None and expires_at_us > LATEST_US:
+        raise BadLimit("expires_at lies beyond the year 9999 (UTC); leave it out for a link without an end")
     if max_visits is not None and not 1 <= max_visits <= MAX_VISITS:
         raise BadLimit(f"max_visits lies between 1 and {MAX_VISITS}")
 

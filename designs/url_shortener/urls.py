@@ -90,6 +90,7 @@ SHORTENERS = frozenset(
 )
 
 _PARSER = TypeAdapter(Url)
+_HOST = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+|\[[0-9a-f:.]+\]")  # as the parser writes them: lower case, punycode
 _CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f\\]")
 
 
@@ -122,6 +123,8 @@ def canonical_url(raw: str, own_hosts: Collection[str], blocked_hosts: Collectio
     host = (url.host or "").rstrip(".")
     if not host:
         raise BadUrl("the URL has no host")
+    if not _HOST.fullmatch(host):
+        raise BadUrl("the host holds what no host name holds")
     if host in own_hosts:
         raise BadUrl("a link to this service itself would be a loop")
     if is_listed(host, SHORTENERS):

@@ -68,7 +68,7 @@ class SeedingFailed(RuntimeError):
 
 @dataclass(slots=True)
 class Seeded:
-    """What the workload keeps of one variant. `heads` are the fixed parts of requests, by replica (and visitor)."""
+    """What the workload keeps of one variant. The tails are what ends each request, by replica (and visitor)."""
 
     mix: Mix
     seed: int
@@ -200,12 +200,16 @@ class UrlShortenerWorkload:
         pending = dict.fromkeys([*accepted, *state.history.undecided_clicks, *state.codes])
         stored: dict[str, int] = {}
         give_up_s, read = time.monotonic() + DRAIN_S, False
+        declared: Counter[str] = Counter()
         async with _client(target) as client:
             while True:
-                pages = await _metrics(target)
-                declared = _declared_losses(pages) - state.losses_before
+                try:
+                    pages = await _metrics(target)
+                    declared = _declared_losses(pages) - state.losses_before
+                    idle = not queued_clicks(pages)
+                except httpx2.HTTPError:
+                    idle = False  # a process is gone; it may come back in time
                 dropped, unsure = declared["dropped"], declared["unsure"]
-                idle = not queued_clicks(pages)
                 if idle:
                     for code, clicks in (await _clicks(client, pending, counting)).items():
                         if clicks is not None:
@@ -351,3 +355,6 @@ def _declared_losses(pages: Iterable[str]) -> Counter[str]:
     counts = service_counters(pages)
     dropped = counts["clicks_dropped"] + counts["clicks_dead_lettered"]
     return Counter(dropped=int(dropped), unsure=int(counts["clicks_unsure"]))
+
+
+WORKLOAD = UrlShortenerWorkload

@@ -43,14 +43,14 @@ async def published(queue: ClickQueue, count: int) -> list[bytes]:
 async def what_was_published_is_received_once_in_order(open_queue: Open) -> None:
     async with open_queue(100) as opened:
         made = await published(opened.queue, 5)
-        first = await opened.queue.receive("w", 3, 1)
+        first = await opened.queue.receive("w", 3, 0)
         assert bodies(first) == made[:3]
         assert [delivery.deliveries for delivery in first] == [1, 1, 1]
         await opened.queue.done(first)
-        second = await opened.queue.receive("w", 3, 1)
+        second = await opened.queue.receive("w", 3, 0)
         assert bodies(second) == made[3:]
         await opened.queue.done(second)
-        assert bodies(await opened.queue.receive("w", 3, 1)) == []
+        assert bodies(await opened.queue.receive("w", 3, 0)) == []
         assert await opened.queue.depth() == (0, 0.0)
 
 
@@ -58,43 +58,44 @@ async def what_is_not_done_is_delivered_again_and_counted(open_queue: Open) -> N
     async with open_queue(100) as opened:
         made = await published(opened.queue, 2)
         for deliveries in (1, 2, 3):
-            taken = await opened.queue.receive("w", 10, 1)
+            taken = await opened.queue.receive("w", 10, 0)
             assert [(each.body, each.deliveries) for each in taken] == [(body, deliveries) for body in made]
         await opened.queue.done(taken[:1])
-        assert [(each.body, each.deliveries) for each in await opened.queue.receive("w", 10, 1)] == [(made[1], 4)]
+        assert [(each.body, each.deliveries) for each in await opened.queue.receive("w", 10, 0)] == [(made[1], 4)]
 
 
 async def two_consumers_never_hold_the_same_batch(open_queue: Open) -> None:
     async with open_queue(100) as opened:
         made = await published(opened.queue, 20)
-        taken = await asyncio.gather(*(opened.queue.receive(f"w{number}", 5, 1) for number in range(4)))
+        taken = await asyncio.gather(*(opened.queue.receive(f"w{number}", 5, 0) for number in range(4)))
         assert sorted(body for some in taken for body in bodies(some)) == sorted(made)
 
 
 async def what_a_silent_consumer_holds_goes_to_another(open_queue: Open) -> None:
     async with open_queue(100) as opened:
         made = await published(opened.queue, 2)
-        assert bodies(await opened.queue.receive("dead", 10, 1)) == made
-        assert bodies(await opened.queue.receive("alive", 10, 1)) == []
+        assert bodies(await opened.queue.receive("dead", 10, 0)) == made
+        assert bodies(await opened.queue.receive("alive", 10, 0)) == []
         await opened.advance_ms(2 * RECLAIM_MS)
-        taken = await opened.queue.receive("alive", 10, 1)
+        taken = await opened.queue.receive("alive", 10, 0)
         assert [(each.body, each.deliveries) for each in taken] == [(body, 2) for body in made]
         await opened.queue.done(taken)
         assert await opened.queue.depth() == (0, 0.0)
-        assert bodies(await opened.queue.receive("dead", 10, 1)) == []
+        assert bodies(await opened.queue.receive("dead", 10, 0)) == []
 
 
 async def a_consumer_restarted_under_its_name_finds_what_it_had(open_queue: Open) -> None:
     async with open_queue(100) as opened:
         if opened.reopen is None:
             return
-        made = await published(opened.queue, 2)
-        await opened.queue.receive("w", 1, 1)
+        made = await published(opened.queue, 5)
+        await opened.queue.receive("w", 4, 0)
         queue = opened.reopen()
-        taken = await queue.receive("w", 10, 1)
-        assert [(each.body, each.deliveries) for each in taken] == [(made[0], 2)]
+        taken = await queue.receive("w", 3, 0)
+        assert [(each.body, each.deliveries) for each in taken] == [(body, 2) for body in made[:3]]
         await queue.done(taken)
-        assert bodies(await queue.receive("w", 10, 1)) == made[1:]
+        # The rest of what its predecessor held, then what is new.
+        assert [(each.body, each.deliveries) for each in await queue.receive("w", 3, 0)] == [(made[3], 2), (made[4], 1)]
 
 
 async def at_its_bound_it_refuses_and_keeps_what_it_has(open_queue: Open) -> None:
@@ -103,33 +104,44 @@ async def at_its_bound_it_refuses_and_keeps_what_it_has(open_queue: Open) -> Non
         with pytest.raises(QueueFull) as full:
             await opened.queue.publish(b"one more")
         assert full.value.may_have_happened is False
-        taken = await opened.queue.receive("w", 2, 1)
+        taken = await opened.queue.receive("w", 2, 0)
         with pytest.raises(QueueFull):
             await opened.queue.publish(b"what is taken counts as well")
         await opened.queue.done(taken)
         await opened.queue.publish(b"now there is room")
-        assert bodies(await opened.queue.receive("w", 9, 1)) == [made[2], b"now there is room"]
+        assert bodies(await opened.queue.receive("w", 9, 0)) == [made[2], b"now there is room"]
 
 
 async def a_parked_batch_leaves_the_queue_and_can_be_put_back(open_queue: Open) -> None:
     async with open_queue(100) as opened:
         made = await published(opened.queue, 2)
-        poison, good = await opened.queue.receive("w", 10, 1)
+        poison, good = await opened.queue.receive("w", 10, 0)
         await opened.queue.park(poison, "no batch")
-        assert bodies(await opened.queue.receive("w", 10, 1)) == [good.body]
+        assert bodies(await opened.queue.receive("w", 10, 0)) == [good.body]
         await opened.queue.done([good])
         assert (await opened.queue.depth())[0] == 0
         letters = await opened.queue.dead_letters.list(10)
         assert [(each.id, each.body, each.reason, each.deliveries) for each in letters] == [(poison.id, made[0], "no batch", 1)]
         assert await opened.queue.dead_letters.redrive() == 1
-        assert bodies(await opened.queue.receive("w", 10, 1)) == made[:1]
+        assert bodies(await opened.queue.receive("w", 10, 0)) == made[:1]
         assert await opened.queue.dead_letters.count() == 0
+
+
+async def who_has_work_in_hand_is_given_more_up_to_the_limit(open_queue: Open) -> None:
+    async with open_queue(100) as opened:
+        made = await published(opened.queue, 5)
+        await opened.queue.receive("w", 2, 0)
+        taken = await opened.queue.receive("w", 4, 0)
+        assert [(each.body, each.deliveries) for each in taken] == [
+            *((body, 2) for body in made[:2]),
+            *((body, 1) for body in made[2:4]),
+        ]
 
 
 async def done_twice_is_done_once(open_queue: Open) -> None:
     async with open_queue(100) as opened:
         await published(opened.queue, 1)
-        taken = await opened.queue.receive("w", 10, 1)
+        taken = await opened.queue.receive("w", 10, 0)
         await opened.queue.done(taken)
         await opened.queue.done(taken)
         await opened.queue.done([])
@@ -140,7 +152,7 @@ async def the_depth_counts_what_is_taken_and_not_done(open_queue: Open) -> None:
     async with open_queue(100) as opened:
         await published(opened.queue, 3)
         assert (await opened.queue.depth())[0] == 3
-        taken = await opened.queue.receive("w", 2, 1)
+        taken = await opened.queue.receive("w", 2, 0)
         assert (await opened.queue.depth())[0] == 3
         await opened.queue.done(taken)
         waiting, age_s = await opened.queue.depth()
@@ -158,6 +170,7 @@ CLICK_QUEUE_CONTRACT: dict[str, Check] = {
         a_consumer_restarted_under_its_name_finds_what_it_had,
         at_its_bound_it_refuses_and_keeps_what_it_has,
         a_parked_batch_leaves_the_queue_and_can_be_put_back,
+        who_has_work_in_hand_is_given_more_up_to_the_limit,
         done_twice_is_done_once,
         the_depth_counts_what_is_taken_and_not_done,
     )
@@ -187,7 +200,7 @@ async def replayed(queue: ClickQueue, history: Sequence[tuple[str, int]]) -> lis
             except QueueFull:
                 answers.append("full")
         elif verb == "receive":
-            taken = await queue.receive("w", number, 1)
+            taken = await queue.receive("w", number, 0)
             held = [*taken]
             answers.append([(each.body, each.deliveries) for each in taken])
         elif verb == "done":

@@ -36,9 +36,7 @@ async def counts_add_up_by_day_and_by_referrer(store: ClickStore, clock: StoreCl
     batch = [count(clicks=2, bots=5), count(referrer="a.example", clicks=3), count(day="2026-03-01", clicks=4), count(code="other")]
     assert [*await store.apply({"b1": batch})] == ["b1"]
     assert [*await store.apply({"b2": [count(clicks=10)]})] == ["b2"]
-    assert await store.stats("abc", 7, TODAY) == ClickStats(
-        19, 5, {"2026-03-01": 4, TODAY: 15}, {"": 16, "a.example": 3}
-    )
+    assert await store.stats("abc", 7, TODAY) == ClickStats(19, 5, {"2026-03-01": 4, TODAY: 15}, {"": 16, "a.example": 3})
     assert (await store.stats("abc", 1, TODAY)).clicks == 15
     assert (await store.stats("other", 7, TODAY)).clicks == 1
 

@@ -132,7 +132,9 @@ async def pages_join_newest_first_without_a_gap_or_an_overlap(store: LinkStore) 
         assert len(page) <= 4
         seen += page
     assert [each.code for each in seen] == [
-        each.code for each in sorted(links, key=lambda each: (each.created_at_us, each.code), reverse=True) if each.code != "code-07"
+        each.code
+        for each in sorted(links, key=lambda each: (each.created_at_us, each.code), reverse=True)
+        if each.code != "code-07"
     ]
     assert [each.code for each in await store.page("bob", None, 4)] == ["others"]
     assert [*await store.page("nobody", None, 4)] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -149,6 +150,8 @@ class MemoryClickQueue:
             identity, body, added = self._new.popleft()
             self._taken[identity] = (identity, body, added, 1, consumer, now)
             taken.append(Delivery(identity, body, 1))
+        if not taken:
+            await asyncio.sleep(wait_ms / 1000)  # a worker asks in a loop, and others have to get their turn
         return taken
 
     async def done(self, deliveries: Sequence[Delivery]) -> None:

@@ -80,7 +80,7 @@ def connect(url: str, timeout_s: float) -> Client:
         health_check_interval=0,
         protocol=2,
     )
-    return aioredis.Redis(connection_pool=pool)
+    return aioredis.Redis.from_pool(pool)  # the client owns its pool, so that closing it closes the connections
 
 
 class RedisSharedCache:
@@ -214,5 +214,5 @@ def as_store_error(doing: str, kind: type[StoreError]) -> Iterator[None]:
 
 def _never_sent(error: Exception) -> bool:
     """Is it sure that the command did nothing? A refused connection and a refused command are; a time-out is not."""
-    refused = isinstance(error, RedisConnectionError) and isinstance(error.__cause__, ConnectionRefusedError)
+    refused = isinstance(error, RedisConnectionError) and isinstance(error.__cause__ or error.__context__, ConnectionRefusedError)
     return refused or isinstance(error, ResponseError)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 
 import orjson
@@ -108,7 +108,7 @@ class RedisClickQueue:
         self._redis, self._bound, self._reclaim_ms = client, bound, reclaim_ms
         self._publish = client.register_script(_PUBLISH)
         self._streams: dict[str, _Stream] = {}
-        self.dead_letters = RedisDeadLetterQueue(client, self)
+        self.dead_letters = RedisDeadLetterQueue(client, self.publish)
 
     async def publish(self, body: bytes) -> None:
         with as_store_error("XADD", QueueError):
@@ -144,10 +144,10 @@ class RedisClickQueue:
 
 
 class RedisDeadLetterQueue:
-    """Dead letters of the click queue (`DeadLetterQueue`)."""
+    """Dead letters of the click queue (`DeadLetterQueue`). `publish(body)` returns once the source queue has it."""
 
-    def __init__(self, client: Client, source: RedisClickQueue, capacity: int = 10_000) -> None:
-        self._redis, self._source, self._capacity = client, source, capacity
+    def __init__(self, client: Client, publish: Callable[[bytes], Awaitable[None]], capacity: int = 10_000) -> None:
+        self._redis, self._publish, self._capacity = client, publish, capacity
         self._park, self._unpark = client.register_script(_PARK), client.register_script(_UNPARK)
 
     async def park(self, letter: DeadLetter, finish_in: str = "") -> None:
@@ -159,6 +159,8 @@ class RedisDeadLetterQueue:
             raise DeadLettersFull(self._capacity)
 
     async def list(self, limit: int, after: str | None = None) -> Sequence[DeadLetter]:
+        if limit < 1:
+            return []  # to Redis, a range that ends at -1 means all of it
         with as_store_error("ZRANGE", QueueError):
             rank = await self._redis.zrank(PARKED, after) if after is not None else None
             first = 0 if rank is None else rank + 1
@@ -167,16 +169,19 @@ class RedisDeadLetterQueue:
         return [_decode_letter(body) for body in bodies if body is not None]
 
     async def redrive(self, *, limit: int = 100, ids: Sequence[str] | None = None) -> int:
-        wanted = list(dict.fromkeys(ids))[:limit] if ids is not None else [letter.id for letter in await self.list(limit)]
+        wanted = list(dict.fromkeys(ids)) if ids is not None else [letter.id for letter in await self.list(limit)]
         moved = 0
         for identity in wanted:
+            if moved >= limit:
+                break
             with as_store_error("HGET", QueueError):
                 body = await self._redis.hget(DEAD, identity)
             if body is None:
                 continue
-            await self._source.publish(_decode_letter(body).body)
+            await self._publish(_decode_letter(body).body)
+            moved += 1
             with as_store_error("HDEL", QueueError):
-                moved += int(await self._unpark(keys=[DEAD, PARKED], args=[identity, body]))
+                await self._unpark(keys=[DEAD, PARKED], args=[identity, body])
         return moved
 
     async def count(self) -> int:
@@ -214,26 +219,32 @@ class _Stream:
             self.unfinished.difference_update(ids)
 
     async def _receive(self, limit: int, wait_ms: int) -> list[Delivery]:
+        taken: list[Delivery] = []
         if self.unfinished or not self._looked_back:
-            own = await self._read("0", limit, None)
-            self._looked_back = True
+            own = await self._read("0", limit, 0)
+            self._looked_back = len(own) < limit  # a predecessor may have held more than one page
             self.unfinished.intersection_update(identity for identity, _ in own)
-            if own:
-                return await self._with_deliveries(own)
-        if time.monotonic() - self._reclaimed_at_s >= self._reclaim_ms / 4000:
+            taken = await self._with_deliveries(own)
+        if len(taken) < limit and time.monotonic() - self._reclaimed_at_s >= self._reclaim_ms / 4000:
             self._reclaimed_at_s = time.monotonic()
             _, claimed, *_ = await self._redis.xautoclaim(
-                self._key, GROUP, self._consumer, self._reclaim_ms, start_id="0-0", count=limit
+                self._key, GROUP, self._consumer, self._reclaim_ms, start_id="0-0", count=limit - len(taken)
             )
-            if claimed:
-                return await self._with_deliveries([(identity.decode(), fields[b"b"]) for identity, fields in claimed if fields])
-        return [Delivery(identity, body, 1) for identity, body in await self._read(">", limit, wait_ms)]
+            taken += await self._with_deliveries([(identity.decode(), fields[b"b"]) for identity, fields in claimed if fields])
+        if len(taken) < limit:
+            # Who has work in hand does not wait for more.
+            new = await self._read(">", limit - len(taken), 0 if taken else wait_ms)
+            taken += [Delivery(identity, body, 1) for identity, body in new]
+        return taken
 
-    async def _read(self, start: str, limit: int, wait_ms: int | None) -> list[tuple[str, bytes]]:
-        answer = await self._redis.xreadgroup(GROUP, self._consumer, {self._key: start}, count=limit, block=wait_ms)
+    async def _read(self, start: str, limit: int, wait_ms: int) -> list[tuple[str, bytes]]:
+        # To Redis, BLOCK 0 means for ever; without BLOCK it answers at once.
+        answer = await self._redis.xreadgroup(GROUP, self._consumer, {self._key: start}, count=limit, block=wait_ms or None)
         return [(identity.decode(), fields[b"b"]) for _, entries in answer or [] for identity, fields in entries if fields]
 
     async def _with_deliveries(self, taken: list[tuple[str, bytes]]) -> list[Delivery]:
+        if not taken:
+            return []
         pending = await self._redis.xpending_range(
             self._key, GROUP, min=taken[0][0], max=taken[-1][0], count=len(taken) * 2, consumername=self._consumer
         )

@@ -33,6 +33,7 @@ from designs.url_shortener.ports import ClickCount, ClickStats, RequestClaim, St
 
 BUSY_TIMEOUT_MS = 5_000
 MAX_WAITING = 10_000
+OPEN_ATTEMPTS, OPEN_PAUSE_S = 100, 0.05
 MAX_GROUP = 500
 
 T = TypeVar("T")
@@ -233,7 +234,7 @@ class SqliteFile:
     def __init__(self, path: Path, schema: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        with contextlib.closing(self._connect()) as db:
+        with contextlib.closing(_open_first(self._connect)) as db:
             db.executescript(schema)
         self._writer = _Lane(self._connect, group=True, name=f"sqlite-write-{path.stem}")
         self._reader = _Lane(self._connect, group=False, name=f"sqlite-read-{path.stem}")
@@ -258,6 +259,18 @@ class SqliteFile:
         db.execute("PRAGMA synchronous = FULL")  # NORMAL would lose acknowledged writes on a power loss
         db.execute("PRAGMA cache_size = -8192")  # 8 MB a connection: the pages above the leaves of a million links
         return db
+
+
+def _open_first(connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+    """The first connection of a process. Turning a new file to WAL needs it alone, and does not wait for the busy time-out."""
+    for _ in range(OPEN_ATTEMPTS):
+        try:
+            return connect()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            time.sleep(OPEN_PAUSE_S)
+    return connect()
 
 
 class _Lane:

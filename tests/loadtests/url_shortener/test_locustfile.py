@@ -25,7 +25,7 @@ def locust(*options: str, **environment: str) -> subprocess.CompletedProcess[str
 def test_visitors_and_programs_make_their_journeys_without_a_failure() -> None:
     shortener = TinyShortener()
     with in_a_thread(shortener) as target:
-        ended = locust(*("--host", target.urls[0], "-u", "12", "-r", "12", "-t", "3s", "--mix", "create"), DESIGNS_API_KEY=API_KEY)
+        ended = locust(*("--host", target.urls[0], "-u", "12", "-r", "12", "-t", "2s", "--mix", "create"), DESIGNS_API_KEY=API_KEY)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     for name in ("/[code]", "/[code] new", "/api/v1/links", "/api/v1/links/[code]/stats"):
         assert name in ended.stdout + ended.stderr
@@ -35,7 +35,7 @@ def test_visitors_and_programs_make_their_journeys_without_a_failure() -> None:
 
 def test_a_shortener_that_redirects_elsewhere_makes_the_run_fail() -> None:
     with in_a_thread(TinyShortener("lost link", visits=99)) as target:
-        ended = locust(*("--host", target.urls[0], "-u", "4", "-r", "4", "-t", "2s", "--mix", "redirects"), DESIGNS_API_KEY=API_KEY)
+        ended = locust(*("--host", target.urls[0], "-u", "4", "-r", "4", "-t", "1s", "--mix", "redirects"), DESIGNS_API_KEY=API_KEY)
     assert ended.returncode == 1
     assert "instead of a redirect" in ended.stdout + ended.stderr
 

@@ -1,0 +1,275 @@
+"""The design as real processes, and what the tests do to it from outside: follow links, speak the API, read what it keeps.
+
+    with running(replicas=2, cache_layers="process") as shortener, Api(shortener.urls[0], shortener.api_key) as api:
+        made = api.create("https://example.org")
+        with Visitors(shortener.urls, [made["code"]]) as visitors:
+            shortener.supervisor.kill("replica-1")
+        visitors.seen
+
+Everything happens on 127.0.0.1 and ports of its own. Processes are started and killed from the main thread; load runs in a
+thread beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit
+
+import httpx2
+import orjson
+
+from designs.building_blocks.knobs import build
+from designs.url_shortener.knobs import ShortenerKnobs
+from loadtests.open_loop import LoadGenerator, run
+from loadtests.url_shortener.counters import samples_of
+from loadtests.workload import Exchange
+from workbench.catalogue import design_named
+from workbench.launch import RunningDesign
+
+DESIGN = design_named("url_shortener")
+BULK_LINKS = 100
+PATIENCE_S = 30.0  # bounds what would otherwise hang; no test passes or fails by it on a machine that works
+MAX_ROUNDS = 20_000
+PAUSE_AFTER_ERRORS_S = 0.05
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64)"
+
+
+def running(*, replicas: int = 1, redis_url: str | None = None, data_dir: Path | None = None, **knobs: Any) -> RunningDesign:
+    """The design, to be entered. Misses are not limited unless asked for: here one address is all the visitors."""
+    chosen = build(ShortenerKnobs, {"misses_per_minute": 0, **knobs})
+    return RunningDesign(DESIGN, chosen, replicas=replicas, redis_url=redis_url, data_dir=data_dir)
+
+
+class Api:
+    """One owner's client of one replica."""
+
+    def __init__(self, url: str, api_key: str) -> None:
+        self.url = url
+        headers = {"Authorization": f"Bearer {api_key}", "User-Agent": BROWSER}
+        self.http = httpx2.Client(base_url=url, headers=headers, timeout=PATIENCE_S)
+
+    def __enter__(self) -> Api:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
+    def create(self, url: str, alias: str | None = None) -> dict[str, Any]:
+        """The link of a create that must succeed."""
+        answer = self.http.post("/api/v1/links", json={"url": url} | ({"alias": alias} if alias else {}))
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    def create_many(self, urls: Sequence[str]) -> dict[str, str]:
+        """Code -> URL of at most `BULK_LINKS` links, all of which must be created."""
+        answer = self.http.post("/api/v1/links/bulk", json={"links": [{"url": url} for url in urls]})
+        items = answer.json()["items"]
+        assert [item["status"] for item in items] == [201] * len(urls)
+        return {item["link"]["code"]: item["link"]["url"] for item in items}
+
+    def edit(self, code: str, **fields: Any) -> httpx2.Response:
+        return self.http.patch(f"/api/v1/links/{code}", json=fields)
+
+    def delete(self, code: str) -> httpx2.Response:
+        return self.http.delete(f"/api/v1/links/{code}")
+
+    def owned(self, code: str) -> httpx2.Response:
+        return self.http.get(f"/api/v1/links/{code}")
+
+    def clicks(self, code: str) -> int:
+        answer = self.http.get(f"/api/v1/links/{code}/stats")
+        assert answer.status_code == 200, answer.text
+        return int(answer.json()["clicks"])
+
+    def visit(self, code: str) -> httpx2.Response:
+        return self.http.get(f"/{code}")
+
+    def metric(self, name: str, **labels: str) -> float:
+        return metric(self.url, name, **labels)
+
+    def readiness(self) -> str:
+        """`ready`, `degraded` or `down`."""
+        return str(self.http.get("/readyz").json()["status"])
+
+
+def address_of(design: RunningDesign, name: str) -> str:
+    """Where the process of this name answers, the click worker too."""
+    [url] = [spec.metrics_url for spec in design.specs if spec.name == name]
+    assert url is not None
+    return url.removesuffix("/metrics")
+
+
+def metric(url: str, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that carry these labels."""
+    page = httpx2.get(f"{url}/metrics", timeout=PATIENCE_S).text
+    return sum(value for found, at, value in samples_of(page) if found == name and labels.items() <= dict(at).items())
+
+
+class Seen(NamedTuple):
+    """One visit: where, of what, when it was asked and answered (monotonic seconds), and the answer. Status 0: none came."""
+
+    replica: int
+    code: str
+    sent_s: float
+    end_s: float
+    status: int
+    location: str
+
+
+class Load:
+    """Clients that send these requests in a cycle, each its next one when it has its answer, from `start` until `stop`.
+
+    `limit` ends it sooner. A request without an answer within `timeout_s` has status 0. After an error the clients take a
+    breath, or a dead replica would be asked ten thousand times a second.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        requests: Sequence[tuple[int, bytes]],
+        *,
+        clients: int = 4,
+        timeout_s: float = PATIENCE_S,
+        limit: int | None = None,
+    ) -> None:
+        self._urls, self._requests, self._clients = urls, requests, clients
+        self._timeout_s, self._limit = timeout_s, limit
+        self._rounds: list[list[Exchange]] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=lambda: run(self._drive()), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """No new requests; returns when those under way are answered."""
+        self._over.set()
+        self._thread.join(2 * PATIENCE_S)
+        assert not self._thread.is_alive()
+
+    @property
+    def finished(self) -> bool:
+        return not self._thread.is_alive()
+
+    @property
+    def answered(self) -> int:
+        """Requests that ended so far, by whole rounds through the cycle."""
+        return sum(map(len, self._rounds))
+
+    def exchanges(self) -> list[tuple[int, Exchange]]:
+        """(index of the request, what came back), once it is over."""
+        return [(exchange.serial % len(self._requests), exchange) for round_ in self._rounds for exchange in round_]
+
+    async def _drive(self) -> None:
+        generator = LoadGenerator(self._urls, connections_per_url=self._clients, timeout_s=self._timeout_s)
+        left = self._limit if self._limit is not None else MAX_ROUNDS * len(self._requests)
+        try:
+            while left > 0 and len(self._rounds) < MAX_ROUNDS and not self._over.is_set():
+                count = min(len(self._requests), left)
+                exchanges = await generator.closed_loop(self._requests, self._clients, 2 * self._timeout_s, count)
+                self._rounds.append(exchanges)
+                left -= count
+                if any(exchange.status == 0 for exchange in exchanges):
+                    await asyncio.sleep(PAUSE_AFTER_ERRORS_S)
+        finally:
+            await generator.close()
+
+
+class Visitors(Load):
+    """Load that follows these links on all these replicas, by turns."""
+
+    def __init__(self, urls: Sequence[str], codes: Sequence[str], **how: Any) -> None:
+        self._places = [(replica, code) for code in codes for replica in range(len(urls))]
+        super().__init__(urls, [(replica, visit_request(urls[replica], code)) for replica, code in self._places], **how)
+
+    @property
+    def seen(self) -> list[Seen]:
+        return [
+            Seen(*self._places[index], exchange.sent_s, exchange.end_s, exchange.status, location(exchange.response))
+            for index, exchange in self.exchanges()
+        ]
+
+
+def visit_request(url: str, code: str) -> bytes:
+    return f"GET /{code} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nUser-Agent: {BROWSER}\r\n\r\n".encode()
+
+
+def bulk_request(url: str, api_key: str, links: Sequence[str]) -> bytes:
+    body = orjson.dumps({"links": [{"url": link} for link in links]})
+    head = (
+        f"POST /api/v1/links/bulk HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nAuthorization: Bearer {api_key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def location(response: bytes) -> str:
+    """The Location of a raw response, "" without one."""
+    for line in response.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"location":
+            return value.strip().decode()
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkAnswers:
+    """What a load of bulk requests was told: links in the order of the answers, and problems that were not 201."""
+
+    acknowledged: list[tuple[str, str]]  # code, URL
+    problems: list[Mapping[str, Any]]
+    unanswered: int
+
+
+def bulk_answers(load: Load) -> BulkAnswers:
+    answers = BulkAnswers([], [], sum(exchange.status == 0 for _, exchange in load.exchanges()))
+    for _, exchange in load.exchanges():
+        if exchange.status == 0:
+            continue
+        assert exchange.status == 200, exchange.response
+        for item in orjson.loads(exchange.response.partition(b"\r\n\r\n")[2])["items"]:
+            if item["status"] == 201:
+                answers.acknowledged.append((item["link"]["code"], item["link"]["url"]))
+            else:
+                answers.problems.append(item)
+    return answers
+
+
+@contextlib.contextmanager
+def database(path: Path) -> Iterator[sqlite3.Connection]:
+    """A SQLite file of the running design, as another process sees it."""
+    with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)) as db:
+        yield db
+
+
+def stored_links(data_dir: Path) -> dict[str, str]:
+    """Code -> URL of what is on the disk."""
+    with database(data_dir / "links.db") as db:
+        return dict(db.execute("SELECT code, url FROM links"))
+
+
+def stored_clicks(data_dir: Path) -> dict[str, int]:
+    """Code -> clicks that are counted on the disk."""
+    with database(data_dir / "clicks.db") as db:
+        return dict(db.execute("SELECT code, SUM(clicks) FROM counts GROUP BY code"))
+
+
+def wait_until(so: Callable[[], bool], what: str, within_s: float = PATIENCE_S, poll_s: float = 0.01) -> None:
+    """Wait for another process, bounded."""
+    deadline_s = time.monotonic() + within_s
+    while not so():
+        assert time.monotonic() < deadline_s, f"not within {within_s:g} s: {what}"
+        time.sleep(poll_s)
