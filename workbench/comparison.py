@@ -47,7 +47,10 @@ def compare_command(
     out_dir: Path | None = None,
     record: bool = False,
 ) -> int:
-    """Run the comparison, print its card, write its report, and with `record` keep its figures for the documents. 0 when every safety check held, 1 when one failed, 2 when unknown."""
+    """Run the comparison, print its card, write its report; with `record` keep its figures for the documents.
+
+    0 when every safety check held, 1 when one failed, 2 when unknown.
+    """
     workload = workload_of(design)
     chosen = chosen_mix(workload, knob, mix)
     result = run_comparison(

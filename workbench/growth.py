@@ -38,7 +38,6 @@ from loadtests import cpu_clock, open_loop
 from loadtests.compare import held_to
 from loadtests.manifest import conditions
 from loadtests.open_loop import LoadGenerator
-from loadtests.schedule import block_order
 from workbench.bench import BenchFailed
 from workbench.catalogue import design_named
 from workbench.launch import RunningDesign
@@ -64,7 +63,11 @@ CREATE, HOT, UNIFORM = "create", "redirect, hot links", "redirect, all links, no
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one size is asked in one turn: `requests` that are measured, after `warm_up` that are not."""
+    """What one size is asked in one turn: `requests` that are measured, after `warm_up` that are not.
+
+    A turn with a warm-up begins when what the process layer held has died, and fills it again: else it would depend on how
+    long ago the last turn was how many requests go on to Redis.
+    """
 
     what: str
     requests: int
@@ -79,10 +82,9 @@ class Phase:
     turns: Sequence[Turn]
 
 
-# A turn of hot redirects first fills the process layer again, whose entries have died while the other sizes had theirs.
 PHASES = (
-    Phase((), (Turn(CREATE, 100), Turn(HOT, 2 * HOT_LINKS, warm_up=HOT_LINKS))),
-    Phase(("cache=none",), (Turn(UNIFORM, 2_000),)),
+    Phase((), (Turn(CREATE, 100), Turn(HOT, 4 * HOT_LINKS, warm_up=HOT_LINKS))),
+    Phase(("cache=none",), (Turn(UNIFORM, 4_000),)),
 )
 
 
@@ -162,7 +164,8 @@ def prepared(folder: Path, sizes: Sequence[int]) -> Iterator[Site]:
             shutil.copytree(grown, own)
         started_s = time.monotonic()
         asyncio.run(fill(own, links))
-        say(f"wrote {links:,} links straight into the file in {time.monotonic() - started_s:.1f} s, with codes of the service's lease")
+        took_s = time.monotonic() - started_s
+        say(f"wrote {links:,} links straight into the file in {took_s:.1f} s, with codes from the service's lease")
         hot = min(HOT_LINKS, links)
         positions = [number * links // hot for number in range(hot)] + rng.choices(range(links), k=UNIFORM_POOL)
         codes = codes_at(own / "links.db", positions)
@@ -236,15 +239,20 @@ async def measure(
     cpu_us: dict[str, dict[int, list[float]]] = {turn.what: {site.links: [] for site in sites} for turn in phase.turns}
     supplies = {site.links: {turn.what: requests_of(turn, site, running[site.links]) for turn in phase.turns} for site in sites}
     generators = {links: LoadGenerator(each.urls, connections_per_url=CLIENTS) for links, each in running.items()}
+    quiet_since_s = {links: time.monotonic() for links in running}
+    staleness_s = parse_assignments(ShortenerKnobs, phase.words).staleness_s
     try:
         for block in range(-1, blocks):
             for turn in phase.turns:
                 seen: dict[int, list[float]] = {site.links: [] for site in sites}
-                for position in block_order(len(sites), block, SEED):
-                    links = sites[position].links
+                for site in turns_of(sites, block):
+                    links = site.links
+                    if turn.warm_up:
+                        await asyncio.sleep(max(0.0, quiet_since_s[links] + staleness_s - time.monotonic()))
                     pids = running[links].pids_by_role()["service"]
                     supply = supplies[links][turn.what]
                     seen[links].append(await one_turn(turn, generators[links], pids, supply))
+                    quiet_since_s[links] = time.monotonic()
                 if block >= 0:
                     for links, values in seen.items():
                         cpu_us[turn.what][links].append(sum(values) / len(values))
@@ -255,6 +263,11 @@ async def measure(
         for generator in generators.values():
             await generator.close()
     return cpu_us
+
+
+def turns_of(sites: Sequence[Site], block: int) -> list[Site]:
+    """Each twice, in their order, and in the next block the other way round: no drift of the machine favours a size."""
+    return list(sites if block % 2 == 0 else sites[::-1]) * 2
 
 
 async def one_turn(turn: Turn, generator: LoadGenerator, pids: Sequence[int], supply: Iterator[bytes]) -> float:

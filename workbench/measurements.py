@@ -134,7 +134,7 @@ def records_of(design: str) -> Path:
 def betrays(text: str) -> str:
     """The first place on a machine or secret that a record's text gives away; "" for none."""
     own_folders = {str(folder) for folder in (REPOSITORY, Path.home(), Path(tempfile.gettempdir())) if len(folder.parts) > 1}
-    own = next((folder for folder in sorted(own_folders) if f"{folder}/" in text or f"{folder}\"" in text), "")
+    own = next((folder for folder in sorted(own_folders) if f"{folder}/" in text or f'{folder}"' in text), "")
     found = MACHINE_PATH.search(text) or KEY_WORDS.search(text)
     return own or (found.group() if found else "")
 

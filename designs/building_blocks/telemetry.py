@@ -7,6 +7,7 @@ off unless an endpoint is set. One registry per app and one process per port: no
 from __future__ import annotations
 
 import logging
+import secrets
 import sys
 import time
 from bisect import bisect_left
@@ -27,6 +28,9 @@ BUCKETS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS"})
 UNTIMED = frozenset({"/metrics", "/healthz", "/readyz"})
 UNMATCHED = "unmatched"
+SLOW_S = 1.0
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -136,7 +140,10 @@ def _timed(call: Callable[..., Awaitable[T]], telemetry: Telemetry, backend: str
 
 
 class Timing:
-    """ASGI middleware: one observation per request, labelled by route template and never by what the caller wrote."""
+    """ASGI middleware: one observation per request, labelled by route template and never by what the caller wrote.
+
+    Requests that failed or were slow are logged, each with its request id; under load a line per request would be the load.
+    """
 
     def __init__(self, app: ASGIApp, seconds: RequestSeconds) -> None:
         self._app = app
@@ -147,6 +154,8 @@ class Timing:
             await self._app(scope, receive, send)
             return
         started_s, status = time.perf_counter(), 500
+        request_id = secrets.token_hex(8)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
 
         async def note(message: Message) -> None:
             nonlocal status
@@ -157,7 +166,13 @@ class Timing:
         try:
             await self._app(scope, receive, note)
         finally:
-            self._seconds.observe(scope["method"], route_of(scope), status, time.perf_counter() - started_s)
+            seconds, route = time.perf_counter() - started_s, route_of(scope)
+            self._seconds.observe(scope["method"], route, status, seconds)
+            if status >= 500 or seconds > SLOW_S:
+                log.warning(
+                    "request_failed" if status >= 500 else "request_slow", route=route, status=status, duration_s=round(seconds, 4)
+                )
+            structlog.contextvars.unbind_contextvars("request_id")
 
 
 def route_of(scope: Mapping[str, Any]) -> str:
@@ -170,11 +185,20 @@ def route_of(scope: Mapping[str, Any]) -> str:
     return str(template)
 
 
-def configure_logs(level: str, design: str, process: str) -> None:
-    """JSON lines on standard output. Tracebacks carry no local variables, because those hold secrets."""
+def configure_logs(level: str, design: str, process: str, trace_ids: Callable[[], Mapping[str, str]] = dict) -> None:
+    """JSON lines on standard output. Tracebacks carry no local variables, because those hold secrets.
+
+    `trace_ids` gives the fields of the current trace, where there is tracing.
+    """
+
+    def add_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.update(trace_ids())
+        return event
+
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            add_trace,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),

@@ -106,7 +106,21 @@ def create_app(knobs: ShortenerKnobs, settings: ShortenerSettings, clock_us: Cal
         app.include_router(router)
     timing = Timing(app, telemetry.http_seconds)
     framework: ASGIApp = BodyLimit(timing, BODY_LIMIT_BYTES)
-    return RedirectPath(framework, replica.redirect, telemetry.http_seconds) if knobs.redirect_path == "asgi" else framework
+    served: ASGIApp = framework
+    if knobs.redirect_path == "asgi":
+        served = RedirectPath(framework, replica.redirect, telemetry.http_seconds)
+    return traced(served, settings, replica.close)
+
+
+def traced(app: ASGIApp, settings: ShortenerSettings, close: list[Callable[[], Any]]) -> ASGIApp:
+    """The app inside its trace spans, where an endpoint for them is set."""
+    if settings.traces_endpoint is None:
+        return app
+    from designs.building_blocks.tracing import TracedRequests, Traces
+
+    traces = Traces("url_shortener", settings.process_name, settings.traces_endpoint, settings.traces_ratio)
+    close.append(lambda: asyncio.to_thread(traces.stop))
+    return TracedRequests(app, traces)
 
 
 def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Telemetry, clock_us: Callable[[], int]) -> Replica:

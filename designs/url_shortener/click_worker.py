@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from designs.building_blocks.dead_letter_queue import DeadLettersFull, should_park
@@ -47,13 +48,13 @@ class ClickWorker:
         visitor_counter: VisitorCounter,
         consumer: str,
         *,
-        on_batch: Callable[[ClickBatch], None] = lambda batch: None,
+        around: Callable[[str, Sequence[str]], AbstractContextManager[None]] = lambda name, traceparents: nullcontext(),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.totals = WorkerTotals()
         self._queue, self._store, self._visitors = queue, store, visitor_counter
         self._consumer = consumer
-        self._on_batch = on_batch
+        self._around = around
         self._sleep = sleep
 
     async def run(self) -> None:
@@ -97,7 +98,8 @@ class ClickWorker:
         if not taken:
             return []
         try:
-            await self._count([batch for _, batch in taken])
+            with self._around("count clicks", [trace for _, batch in taken for trace in batch.traces]):
+                await self._count([batch for _, batch in taken])
         except StoreError:
             raise
         except Exception as error:
@@ -116,8 +118,6 @@ class ClickWorker:
         self.totals.applied_batches += len(new)
         self.totals.repeated_batches += len(batches) - len(new)
         self.totals.applied_clicks += sum(batch.total for batch in batches if batch.id in new)
-        for batch in batches:
-            self._on_batch(batch)
 
     async def _give_up(self, delivery: Delivery, reason: str, clicks: int) -> None:
         try:

@@ -113,7 +113,8 @@ def decode_batch(body: bytes) -> ClickBatch:
         from_s = int(document["from_s"])
         who = [(str(referrer), str(visitor), bool(bot)) for referrer, visitor, bot in document["who"]]
         clicks = [
-            Click(str(code), from_s + int(after_s), *who[index], int(times)) for code, after_s, index, times in document["clicks"]
+            Click(str(code), from_s + int(after_s), *who[int(index)], int(times))
+            for code, after_s, index, times in document["clicks"]
         ]
         return ClickBatch(str(document["id"]), clicks, [str(trace) for trace in document["traces"]])
     except (KeyError, IndexError, TypeError, ValueError) as error:

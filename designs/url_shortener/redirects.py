@@ -186,6 +186,7 @@ class RedirectPath:
                 await self._app(scope, receive, send)
                 return
             answer = await self._route.answer(scope, code)
+        scope["route_template"] = TEMPLATE
         await send(answer.start)
         await send(answer.end)
         self._seconds.observe(scope["method"], TEMPLATE, answer.status, time.perf_counter() - started_s)

@@ -10,6 +10,7 @@ import argparse
 import os
 import sqlite3
 import sys
+from collections.abc import Callable, Mapping
 
 import uvicorn
 from pydantic import ValidationError
@@ -33,7 +34,7 @@ def main() -> int:
     try:
         knobs = knobs_from_environment(ShortenerKnobs, PREFIX, os.environ)
         settings = ShortenerSettings.model_validate({})
-        configure_logs(settings.log_level, "url_shortener", settings.process_name)
+        configure_logs(settings.log_level, "url_shortener", settings.process_name, _trace_ids(settings))
         if arguments.role == "worker":
             from designs.url_shortener.worker import create_worker_app
 
@@ -72,6 +73,14 @@ def main() -> int:
         lifespan="on",
     )
     return 0
+
+
+def _trace_ids(settings: ShortenerSettings) -> Callable[[], Mapping[str, str]]:
+    if settings.traces_endpoint is None:
+        return dict
+    from designs.building_blocks.tracing import trace_ids
+
+    return trace_ids
 
 
 if __name__ == "__main__":

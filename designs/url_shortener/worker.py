@@ -33,7 +33,13 @@ def create_worker_app(knobs: ShortenerKnobs, settings: ShortenerSettings) -> ASG
     queue = TimedPort(plain_queue, telemetry, "redis", ["receive", "done", "park"])
     visitors = TimedPort(backend.RedisVisitorCounter(client), telemetry, "redis", ["add"], prefix="visitors_")
     store = click_store(knobs, settings, telemetry)
-    worker = ClickWorker(queue, store, visitors, settings.process_name)
+    traces = None
+    if settings.traces_endpoint is not None:
+        from designs.building_blocks.tracing import Traces
+
+        traces = Traces("url_shortener", settings.process_name, settings.traces_endpoint, settings.traces_ratio)
+    around = traces.batch if traces is not None else (lambda name, traceparents: contextlib.nullcontext())
+    worker = ClickWorker(queue, store, visitors, settings.process_name, around=around)
     depth = Gauge("sd_queue_depth", "Batches that wait.", ("queue",), registry=telemetry.registry)
     age = Gauge("sd_queue_oldest_age_seconds", "Age of the oldest batch that waits.", ("queue",), registry=telemetry.registry)
     observe_worker(telemetry, worker)
@@ -48,6 +54,8 @@ def create_worker_app(knobs: ShortenerKnobs, settings: ShortenerSettings) -> ASG
             await asyncio.gather(task, return_exceptions=True)
             await store.close()
             await client.aclose()
+            if traces is not None:
+                await asyncio.to_thread(traces.stop)
 
     app = FastAPI(title="URL shortener: click worker", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
 

@@ -71,7 +71,7 @@ def test_of_many_creates_of_one_alias_at_once_exactly_one_gets_201(variant: str,
     asyncio.run(scene())
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["memory", "sqlite", "write-behind"])
 @pytest.mark.parametrize("ids", ["lease", "counter", "snowflake", "random", "hash"])
 def test_creates_at_once_all_get_codes_of_their_own(variant: str, ids: str, tmp_path: Path, redis_url: str) -> None:
     if variant == "write-behind" and ids in ("random", "hash"):
@@ -205,7 +205,7 @@ def test_a_repeat_with_the_same_key_gets_the_same_answer_on_any_replica(variant:
     asyncio.run(scene())
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["memory", "sqlite", "write-behind"])
 @pytest.mark.parametrize("ids", ["lease", "random"])
 def test_requests_with_one_key_at_once_make_one_link(variant: str, ids: str, tmp_path: Path, redis_url: str) -> None:
     if variant == "write-behind" and ids == "random":

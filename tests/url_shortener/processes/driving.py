@@ -157,12 +157,12 @@ class Load:
     def stop(self) -> None:
         """No new requests; returns when those under way are answered."""
         self._over.set()
-        self._thread.join(2 * PATIENCE_S)
-        assert not self._thread.is_alive()
+        self.wait()
 
-    @property
-    def finished(self) -> bool:
-        return not self._thread.is_alive()
+    def wait(self) -> None:
+        """Returns when the limit is reached, or it was told to stop, and everything is answered."""
+        self._thread.join(2 * PATIENCE_S)
+        assert not self._thread.is_alive(), f"only {self.answered} requests were answered in {2 * PATIENCE_S:g} s"
 
     @property
     def answered(self) -> int:

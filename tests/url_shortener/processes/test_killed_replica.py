@@ -51,13 +51,13 @@ def test_a_counter_restored_from_an_old_copy_gives_no_code_twice() -> None:
     with running(replicas=2, ids="counter", clicks="off") as design:
         assert design.redis is not None
         with creating(design, limit=BULKS_BEFORE) as load:
-            wait_until(lambda: load.finished, "links are created")
+            load.wait()
         before = bulk_answers(load)
         with redis.Redis.from_url(design.redis.url) as server:
             assert int(server.get(COUNTER)) == len(before.acknowledged)
             server.set(COUNTER, len(before.acknowledged) // 4)
         with creating(design, limit=BULKS_AFTER) as load:
-            wait_until(lambda: load.finished, "links are created")
+            load.wait()
         after = bulk_answers(load)
         assert (after.problems, after.unanswered) == ([], 0)
         assert_kept_and_unique(design, BulkAnswers(before.acknowledged + after.acknowledged, [], 0))
@@ -69,7 +69,7 @@ def test_a_replica_that_is_asked_to_stop_hands_over_every_click_it_holds(clicks:
     with running(clicks=clicks, click_flush_ms=10_000) as design, Api(design.urls[0], design.api_key) as api:
         links = api.create_many([f"https://example.org/{number}" for number in range(10)])
         with Visitors(design.urls, list(links), limit=visits) as visitors:
-            wait_until(lambda: visitors.finished, "all links are followed")
+            visitors.wait()
         assert [seen.status for seen in visitors.seen] == [302] * visits
         assert api.metric("sd_clicks_buffered") == visits
         assert stored_clicks(design.data_dir) == {}
@@ -117,6 +117,6 @@ def assert_kept_and_unique(design: RunningDesign, answers: BulkAnswers) -> None:
 def assert_resolve(design: RunningDesign, links: dict[str, str]) -> None:
     """Every link leads where it was said to, on every replica."""
     with Visitors(design.urls, list(links), clients=8, limit=len(links) * len(design.urls)) as visitors:
-        wait_until(lambda: visitors.finished, "all links are followed")
+        visitors.wait()
     assert {(seen.replica, seen.code) for seen in visitors.seen} == {(n, code) for code in links for n in range(len(design.urls))}
     assert [seen for seen in visitors.seen if (seen.status, seen.location) != (302, links[seen.code])] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
+from functools import partial
 
 import redis
 
@@ -30,16 +31,19 @@ def test_every_click_is_counted_once_however_often_the_worker_is_killed_while_it
         def counted() -> int:
             return sum(stored_clicks(design.data_dir).values())
 
+        def reached(moment: int) -> bool:
+            return counted() > moment
+
         with redis.Redis.from_url(design.redis.url) as server:
             for lap in range(KILLS):
                 moment = lap * CLICKS_PER_KILL + rng.randrange(CLICKS_PER_KILL // 2)
                 with Visitors(design.urls, codes, limit=CLICKS_PER_KILL) as visitors:
-                    wait_until(lambda moment=moment: counted() > moment, f"more than {moment} clicks are counted", poll_s=0.0)
+                    wait_until(partial(reached, moment), f"more than {moment} clicks are counted", poll_s=0.0)
                     if lap % 2:  # anywhere; else right behind a commit, where a batch is counted and not acknowledged
                         time.sleep(rng.random() / 50)
                     design.supervisor.kill("click-worker")
                     in_the_middle += counted() < (lap + 1) * CLICKS_PER_KILL
-                    wait_until(lambda visitors=visitors: visitors.finished, "all links of this lap are followed")
+                    visitors.wait()
                 answered.update(seen.code for seen in visitors.seen if seen.status == 302)
                 delivered_again += [fields[b"b"] for _, fields in server.xrange(CLICKS, count=4)]
                 design.supervisor.restart("click-worker")
