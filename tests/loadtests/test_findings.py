@@ -78,12 +78,23 @@ def test_less_of_a_cost_is_bought_and_less_of_a_benefit_is_paid() -> None:
         found("rss_mb", around(50), around(80)),
         found("latency_p50_ms", around(1.0), around(1.0)),
     ]
-    bought, paid = bought_and_paid(compared, card=("store_reads", "rss_mb"))
+    bought, paid = bought_and_paid(compared, card=())
 
-    assert bought[0] == compared[1].sentence, "the card's figures come first"
-    assert set(bought) == {compared[i].sentence for i in (0, 1, 4)}
-    assert paid[0] == compared[5].sentence
-    assert set(paid) == {compared[i].sentence for i in (2, 3, 5)}
+    assert bought == [compared[i].sentence for i in (0, 1, 4)]
+    assert paid == [compared[i].sentence for i in (2, 3, 5)]
+
+
+def test_the_card_shows_the_figures_it_names_in_its_order_and_the_primary_one() -> None:
+    compared = [
+        found(CPU, around(100), around(60)).model_copy(update={"primary": True}),
+        found("store_reads", around(1.0), around(0.1)),
+        found("redis_bytes", around(1.0), around(0.1)),
+        found("rss_mb", around(50), around(80)),
+    ]
+    bought, paid = bought_and_paid(compared, card=("rss_mb", "store_reads"))
+
+    assert bought == [compared[1].sentence, compared[0].sentence]
+    assert paid == [compared[3].sentence]
 
 
 def invalid(name: str = "no click is lost") -> SafetyCheck:

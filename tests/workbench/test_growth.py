@@ -69,7 +69,9 @@ def test_the_size_on_disk_counts_what_the_log_still_held(tmp_path: Path) -> None
 def test_every_size_is_asked_the_same_and_each_process_is_weighed(tmp_path: Path) -> None:
     phases = (Phase(("clicks=batched",), (Turn(CREATE, 10), Turn(HOT, 40), Turn(UNIFORM, 30))),)
     measured = grow_and_measure(tmp_path, (60, 120), 1, phases)
-    assert {what: sorted(by_size) for what, by_size in measured.cpu_us.items()} == dict.fromkeys((CREATE, HOT, UNIFORM), [60, 120])
+    assert {what: sorted(by_size) for what, by_size in measured.cpu_us.items()} == {
+        what: [60, 120] for what in (CREATE, HOT, UNIFORM)
+    }
     assert all(len(us) == 1 and us[0] > 0 for by_size in measured.cpu_us.values() for us in by_size.values())
     # Two turns of a block that does not count, and two of the one that does.
     assert {size: there - size for size, (_, there) in measured.disk_bytes.items()} == {60: 40, 120: 40}

@@ -93,7 +93,7 @@ def test_a_missing_record_names_the_command_that_makes_it(tmp_path: Path) -> Non
 def test_a_record_of_another_version_is_refused_in_a_sentence(tmp_path: Path) -> None:
     path = kept(tmp_path, [])
     path.write_text(path.read_text().replace('"sentences"', '"verses"'))
-    with pytest.raises(BadRecord, match="bench-growth.json is no record of this version"):
+    with pytest.raises(BadRecord, match=r"bench-growth\.json is no record of this version"):
         read_bench("url_shortener", "growth", tmp_path)
 
 

@@ -1,0 +1,286 @@
+"""The documents are part of the code: what is generated in them is in date, and what they name exists."""
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from designs.building_blocks.knobs import knob_table
+from loadtests.manifest import REPOSITORY
+from loadtests.result import Result
+from loadtests.url_shortener.mixes import CARD, MIXES
+from tests.loadtests.sample_result import sample_result
+from workbench.catalogue import DESIGNS, design_named
+from workbench.cli import app
+from workbench.docs import (
+    DocumentError,
+    bench_section,
+    claims_section,
+    docs_command,
+    documents,
+    first_sentence,
+    knobs_section,
+    measured_section,
+    regenerated,
+    section,
+    tree_section,
+)
+from workbench.measurements import BenchRecord, NoRecord, compact
+
+DESIGN = DESIGNS["url_shortener"]
+CHAPTER_FOLDER = REPOSITORY / "designs" / "url_shortener"
+# Made by a run, or examples of what one makes: no document promises that they are there before.
+MADE_BY_RUNS = ("results/", "data/", ".venv/")
+
+
+def small_tree(folder: Path, chapter: str) -> Path:
+    """A checkout with nothing but documents; the chapter holds this text."""
+    for path in documents(REPOSITORY):
+        copy = folder / path.relative_to(REPOSITORY)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    (folder / "README.md").write_text("# A book\n")
+    (folder / "designs" / "url_shortener" / "README.md").write_text(chapter)
+    return folder
+
+
+def test_the_documents_are_in_date() -> None:
+    assert docs_command(check=True) == 0
+
+
+def test_a_stale_section_is_found_and_regenerated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = small_tree(tmp_path, "# Chapter\n\n<!-- generated: knobs -->\nold\n<!-- end -->\n\nBy hand.\n")
+    chapter = root / "designs" / "url_shortener" / "README.md"
+    before = chapter.read_text()
+    assert docs_command(check=True, root=root) == 1
+    told = capsys.readouterr().err
+    assert told == "designs: designs/url_shortener/README.md: knobs is out of date; make docs regenerates it\n"
+    assert chapter.read_text() == before
+    assert docs_command(check=False, root=root) == 0
+    assert docs_command(check=True, root=root) == 0
+    text = chapter.read_text()
+    assert "old" not in text
+    assert text.startswith("# Chapter\n\n<!-- generated: knobs -->\n\n| knob |")
+    assert text.endswith("\n\n<!-- end -->\n\nBy hand.\n")
+
+
+def test_a_stale_page_of_workloads_is_found_and_regenerated(tmp_path: Path) -> None:
+    root = small_tree(tmp_path, "")
+    page = root / "loadtests" / "url_shortener" / "WORKLOADS.md"
+    page.write_text(page.read_text().replace("## hot", "## cold"))
+    assert docs_command(check=True, root=root) == 1
+    assert docs_command(check=False, root=root) == 0
+    assert page.read_text() == (REPOSITORY / "loadtests" / "url_shortener" / "WORKLOADS.md").read_text()
+
+
+def test_sections_are_made_anew_and_all_else_stays() -> None:
+    text = "a\n<!-- generated: one -->\n\nONE\n\n<!-- end -->\nb\n<!-- generated: two -->\n<!-- end -->\nc"
+    assert regenerated(text, lambda name: [name.upper()]) == (
+        "a\n<!-- generated: one -->\n\nONE\n\n<!-- end -->\nb\n<!-- generated: two -->\n\nTWO\n\n<!-- end -->\nc",
+        ["two"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("<!-- generated: knobs -->\n", "'knobs' has no <!-- end -->"),
+        ("<!-- generated: knobs -->\n<!-- generated: tree -->\n<!-- end -->\n", "'knobs' has no <!-- end -->"),
+        ("<!-- end -->\n", "belongs to no section"),
+    ],
+)
+def test_a_marker_without_its_other_half_is_a_sentence(text: str, complaint: str) -> None:
+    with pytest.raises(DocumentError, match=complaint):
+        regenerated(text, lambda name: [name])
+
+
+def test_an_unknown_section_and_a_missing_record_are_sentences(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError, match=r"designs/url_shortener/README\.md: there is no section 'poem'; the sections are"):
+        docs_command(check=True, root=small_tree(tmp_path, "<!-- generated: poem -->\n<!-- end -->\n"))
+    with pytest.raises(NoRecord, match="designs compare url_shortener cache --mix nowhere --record"):
+        section("measured cache.nowhere", DESIGN, CHAPTER_FOLDER, REPOSITORY)
+
+
+def test_a_tree_without_its_documents_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError, match=r"there is no README\.md"):
+        docs_command(check=True, root=tmp_path)
+
+
+def test_the_table_of_knobs_has_each_with_what_it_trades() -> None:
+    rows = knob_table(DESIGN.processes().KNOBS)
+    lines = knobs_section(DESIGN)[2:]
+    assert len(lines) == len(rows)
+    for row, line in zip(rows, lines, strict=True):
+        assert line.startswith(f"| `{row.name}` | `{row.default}` | ")
+        assert all(f"`{choice}`" in line for choice in row.choices)
+
+
+def test_the_presets_stand_side_by_side() -> None:
+    lines = section("capacity", DESIGN, CHAPTER_FOLDER, REPOSITORY)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert len({len(row) for row in cells}) == 1
+    assert ["links per month", "3,000,000,000"] in [row[:2] for row in cells]
+    assert ["**writes**", "1,157 /s"] in [row[:2] for row in cells]
+
+
+@pytest.mark.parametrize("folder", [CHAPTER_FOLDER, REPOSITORY])
+def test_the_tree_links_each_file_from_where_the_document_is(folder: Path) -> None:
+    lines = tree_section(DESIGN, folder, REPOSITORY)[2:]
+    links = [re.search(r"\]\(([^)]+)\)", line) for line in lines]
+    files = {(folder / link[1]).resolve() for link in links if link}
+    assert CHAPTER_FOLDER / "codes.py" in files
+    assert CHAPTER_FOLDER / "backends" / "sqlite.py" in files
+    assert all(file.exists() for file in files)
+    assert len(files) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("docstring", "sentence"),
+    [
+        ("One request costs 1.5 us. Two cost more.", "One request costs 1.5 us."),
+        ("No full stop\n\nA second paragraph.", "No full stop"),
+        ("Over two\nlines. And on.", "Over two lines."),
+    ],
+)
+def test_of_a_docstring_the_first_sentence_is_shown(docstring: str, sentence: str) -> None:
+    assert first_sentence(docstring) == sentence
+
+
+def shown(result: Result) -> str:
+    return "\n".join(measured_section(compact(result), lambda other: CARD["cache"]))
+
+
+def test_a_recorded_comparison_says_what_was_found_how_sure_how_safe_and_how_to_repeat_it() -> None:
+    result = sample_result()
+    text = shown(result)
+    assert text.startswith(f"**{result.headline}.**\n")
+    assert "| **CPU per request, all processes** | 154 us | 94.8 us (−39\N{NO-BREAK SPACE}% [−40, −38]) |" in text
+    assert "Safety: valid: no acknowledged link is lost; " in text
+    assert result.noise_sentence in text
+    assert "10 blocks counted and 1 rejected, turns of 2 s at 300 requests/s of the mix redirects, 2025-06-01." in text
+    assert f"```sh\n{result.manifest.command}\n```" in text
+
+
+def test_a_broken_promise_stands_in_the_section() -> None:
+    assert "Safety: invalid: cache=aside: invalid: no acknowledged link is lost (acknowledged 118, lost 2)" in shown(
+        sample_result(unsafe=True)
+    )
+
+
+def test_only_figures_of_the_card_are_shown_and_an_open_question_is_called_one() -> None:
+    text = shown(sample_result(blocks=3))
+    assert "Stale answers" not in text
+    assert "(inconclusive: −" in text
+
+
+def test_claims_are_a_line_each_with_a_command_to_check_them() -> None:
+    result = sample_result()
+    [line] = claims_section([result])[2:]
+    assert line == f"| `cache` | {result.headline} | valid | `{result.manifest.command}` |"
+
+
+def test_a_recorded_bench_has_its_verdicts_its_table_and_its_command() -> None:
+    record = BenchRecord(
+        design="url_shortener",
+        name="growth",
+        command="designs bench growth",
+        columns=["links", "CPU us"],
+        rows=[["10", "1.5"]],
+        sentences=["met: it stays small"],
+        recorded_at="2025-06-01T09:30:00+00:00",
+        commit="0f3c2ab97d1e5b64",
+        dirty=True,
+        versions={"python": "CPython 3.11.7"},
+        machine={"cpu": "AMD EPYC", "cpus": "2", "kernel": "Linux 6.18", "load_average_before": "0.9 0.8 0.7"},
+    )
+    text = "\n".join(bench_section(record))
+    assert text.startswith("- met: it stays small.\n\n| links | CPU us |\n|---|---|\n| 10 | 1.5 |\n\n2025-06-01. AMD EPYC, 2 CPUs")
+    assert "commit 0f3c2ab97d with uncommitted changes" in text
+    assert text.endswith("```sh\ndesigns bench growth\n```")
+
+
+# -- what the documents name ----------------------------------------------------------------------------------------------
+
+
+def named_paths(document: Path) -> Iterator[str]:
+    """Targets of links, and words in backticks that look like a file or folder of the project."""
+    text = document.read_text(encoding="utf-8")
+    yield from (target.split("#")[0] for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)\s]+)\)", text))
+    for word in re.findall(r"`([^`\s]+)`", text):
+        if re.fullmatch(r"[\w.-]+(/[\w.-]+)*(/|\.(py|md|toml|yml|json|lock))", word) and not word.startswith(MADE_BY_RUNS):
+            yield word
+
+
+def named_commands(document: Path) -> Iterator[list[str]]:
+    """Every `designs ...` and `make ...`, in backticks or on a line of a code block, as words."""
+    text = document.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+    for line in lines:
+        words = (
+            shlex.split(line.strip().removeprefix("$ "), comments=True) if re.match(r"(\$ )?(designs|make) ", line.strip()) else []
+        )
+        if words and not words[1].isupper():
+            yield words
+
+
+def is_command(words: list[str]) -> bool:
+    """Does the command line take it? Nothing is run."""
+    if words[0] == "make":
+        targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+        return all(word in targets for word in words[1:] if "=" not in word)
+    group = typer.main.get_command(app)
+    commands = getattr(group, "commands", {})
+    if words[1] not in commands:
+        return False
+    try:
+        asked = commands[words[1]].make_context(words[1], words[2:], resilient_parsing=False).params
+    except Exception as error:
+        if type(error).__name__ in ("UsageError", "NoSuchOption", "BadParameter", "MissingParameter", "BadOptionUsage"):
+            return False
+        raise
+    if asked.get("design"):
+        rows = {row.name: row for row in knob_table(design_named(asked["design"]).processes().KNOBS)}
+        if words[1] == "compare":
+            row = rows.get(asked["knob"])
+            return row is not None and (not row.closed or set(asked["values"] or ()) <= set(row.choices))
+        if words[1] in ("run", "load"):
+            return {word.partition("=")[0] for word in asked["words"] or ()} <= set(rows) and asked.get("mix", "") in ("", *MIXES)
+    return asked.get("name", "redirect") in ("redirect", "growth")
+
+
+@pytest.mark.parametrize(
+    ("line", "right"),
+    [
+        ("designs compare url_shortener clicks sync redis_streams --blocks 8 --record", True),
+        ("designs compare url_shortener clicks sync carrier-pigeon", False),
+        ("designs compare url_shortener colour", False),
+        ("designs run url-shortener cache=none --replicas 2", True),
+        ("designs run url-shortener colour=red", False),
+        ("designs run url-shortener --colour", False),
+        ("designs fly", False),
+        ("designs bench growth --links 10000,1000000", True),
+        ("designs bench speed", False),
+        ("make docs", True),
+        ("make coffee", False),
+    ],
+)
+def test_a_command_that_is_none_would_be_found(line: str, right: bool) -> None:
+    assert is_command(line.split()) == right
+
+
+@pytest.mark.parametrize("document", documents(REPOSITORY), ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_every_path_a_document_names_exists(document: Path) -> None:
+    wanted = list(named_paths(document))
+    missing = [path for path in wanted if not (document.parent / path).exists() and not (REPOSITORY / path).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", documents(REPOSITORY), ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_every_command_a_document_names_is_a_real_one(document: Path) -> None:
+    assert [shlex.join(words) for words in named_commands(document) if not is_command(words)] == []
