@@ -241,7 +241,7 @@ async def block_link(code: Code, body: Block, have: Have) -> LinkOut:
 @public.get("/{code}+", response_class=HTMLResponse)
 async def preview(code: Code, request: Request, have: Have) -> Response:
     """Where a link leads, without going there. Counts no click and uses up no visit."""
-    answer = await have.redirect.peek_target(request.scope, code)
+    answer = await have.redirect.target(request.scope, code, counts=False)
     if not isinstance(answer, Redirect):
         return Response(answer.body, answer.status, dict(_decoded(answer.headers)))
     page = _PREVIEW.render(short_url=f"{have.public_url}/{code}", url=answer.url)
@@ -255,7 +255,7 @@ async def qr_code(
     code: Code, request: Request, have: Have, format: Annotated[str, Query(pattern="^(svg|png)$")] = "svg"
 ) -> Response:
     """The short link as a QR code."""
-    answer = await have.redirect.peek_target(request.scope, code)
+    answer = await have.redirect.target(request.scope, code, counts=False)
     if not isinstance(answer, Redirect):
         return Response(answer.body, answer.status, dict(_decoded(answer.headers)))
     image = io.BytesIO()

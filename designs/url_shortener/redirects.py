@@ -9,6 +9,7 @@ Both use the same functions, so they give the same answers, byte for byte.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -27,6 +28,7 @@ from designs.url_shortener.urls import is_code, is_reserved
 
 TEMPLATE = "/{code}"
 PERMANENT_MAX_AGE_S = 86_400
+MISSING_TAKES_S = 0.005
 
 REFUSALS: Mapping[Refusal, Problem] = {
     # One answer for missing, deleted and disabled: nobody learns which codes were ever used.
@@ -77,6 +79,7 @@ class RedirectRoute:
         recorder: ClickRecorder | None,
         count_now: Callable[[Visit], Awaitable[None]] | None,
         max_ready: int = 20_000,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._shortener = shortener
         self._status = status
@@ -84,6 +87,7 @@ class RedirectRoute:
         self._recorder = recorder
         self._count_now = count_now
         self._max_ready = max_ready
+        self._sleep = sleep
         self._ready: dict[str, tuple[Link, Answer | None]] = {}
 
     def at_once(self, scope: Scope, code: str) -> Answer | None:
@@ -116,43 +120,35 @@ class RedirectRoute:
     async def answer(self, scope: Scope, code: str) -> Answer:
         """The answer, wherever the link is."""
         counts = scope["method"] == "GET"
-        client = scope["client"][0] if scope["client"] else ""
-        wait_s = self._misses.wait_s(client)
-        verdict: Outcome = Refusal.MISSING
-        try:
-            if wait_s > 0:  # hits of the same address go on: those that are in memory were answered by `at_once`
-                return self._too_many(wait_s)
-            if is_code(code) and not is_reserved(code):
-                verdict = await self._shortener.visit(code, counts=counts)
-        except (StoreError, CacheUnavailable):
-            return _UNAVAILABLE
-        if isinstance(verdict, Refusal):
-            if verdict is Refusal.MISSING:
-                self._misses.missed(client)
-            return _REFUSED[verdict]
+        found = await self.target(scope, code, counts=counts)
+        if isinstance(found, Answer):
+            return found
         if counts and self._count_now is not None:
-            referrer, user_agent = header(scope, b"referer"), header(scope, b"user-agent")
-            await self._count_now((code, referrer, client, user_agent))
+            client = scope["client"][0] if scope["client"] else ""
+            await self._count_now((code, header(scope, b"referer"), client, header(scope, b"user-agent")))
         elif counts and self._recorder is not None:
             self._recorder.record(code, scope["headers"], scope["client"], scope.get("traceparent", ""))
-        return self._redirect(verdict)
+        return self._redirect(found)
 
-    async def peek_target(self, scope: Scope, code: str) -> Redirect | Answer:
-        """Where a visit would lead, uncounted, for pages about a link; with the same refusals and limits as a visit."""
+    async def target(self, scope: Scope, code: str, *, counts: bool) -> Redirect | Answer:
+        """Where a visit leads, or the answer that refuses it. A visit that does not count (HEAD, a preview) uses up nothing."""
         client = scope["client"][0] if scope["client"] else ""
         wait_s = self._misses.wait_s(client)
-        if wait_s > 0:
+        if wait_s > 0:  # hits of the same address go on: those that are in memory were answered by `at_once`
             return self._too_many(wait_s)
+        started_s = time.monotonic()
+        verdict: Outcome = Refusal.MISSING
         try:
-            verdict = (
-                await self._shortener.visit(code, counts=False) if is_code(code) and not is_reserved(code) else Refusal.MISSING
-            )
+            if is_code(code) and not is_reserved(code):
+                verdict = await self._shortener.visit(code, counts=counts)
         except (StoreError, CacheUnavailable):
             return _UNAVAILABLE
         if isinstance(verdict, Redirect):
             return verdict
         if verdict is Refusal.MISSING:
             self._misses.missed(client)
+            # A disabled link may be in a cache where a missing one is not; the time of the answer must not tell.
+            await self._sleep(max(0.0, MISSING_TAKES_S - (time.monotonic() - started_s)))
         return _REFUSED[verdict]
 
     def _redirect(self, verdict: Redirect) -> Answer:

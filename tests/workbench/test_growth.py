@@ -66,7 +66,8 @@ def test_the_size_on_disk_counts_what_the_log_still_held(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(cpu_plan() is None, reason="CPU clocks of other processes are read on Linux")
-def test_every_size_is_asked_the_same_and_each_process_is_weighed(tmp_path: Path) -> None:
+def test_every_size_is_asked_the_same_and_each_process_is_weighed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "SETTLE_S", 0.01)
     phases = (Phase(("clicks=batched",), (Turn(CREATE, 10), Turn(HOT, 40), Turn(UNIFORM, 30))),)
     measured = grow_and_measure(tmp_path, (60, 120), 1, phases)
     assert {what: sorted(by_size) for what, by_size in measured.cpu_us.items()} == {
