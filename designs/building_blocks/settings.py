@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -23,6 +23,21 @@ class Settings(BaseSettings):
     traces_endpoint: str | None = Field(default=None, description="OTLP over HTTP, e.g. http://127.0.0.1:4318/v1/traces")
     traces_ratio: float = Field(default=0.01, ge=0, le=1, description="share of requests traced, parent-based")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url.get_secret_value())
+            right = parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0 and (parts.path.strip("/") or "0").isdigit()
+        except ValueError:
+            right = False
+        if not right:
+            raise ValueError("write it as redis://[:password@]host:port/database, for example redis://127.0.0.1:6379/0")
+        return url
 
 
 def redacted(settings: Settings) -> dict[str, str]:

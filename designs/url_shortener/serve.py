@@ -48,8 +48,9 @@ def main() -> int:
         return 2
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        name = "_".join(["URL_SHORTENER", *map(str, first["loc"])]).upper()
-        print(f"error: setting {name}: {first['msg']}", file=sys.stderr)
+        field = "_".join(map(str, first["loc"])).upper()
+        name = field if field == "REDIS_URL" else f"URL_SHORTENER_{field}"
+        print(f"error: setting {name}: {first['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         return 2
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
