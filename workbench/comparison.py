@@ -22,6 +22,7 @@ from loadtests.report import render_card, rich_card, write_report
 from loadtests.result import Result
 from loadtests.workload import Mix, Target, Workload
 from workbench.catalogue import Design
+from workbench.embedded_redis import find_server
 from workbench.launch import RunningDesign
 from workbench.measurements import record_comparison
 from workbench.processes import cpu_plan
@@ -111,9 +112,16 @@ def run_comparison(
                     seed=seed,
                     command=command,
                     cpus=plan.generator if plan else None,
+                    versions=server_versions(),
                     progress=told,
                 )
             )
+
+
+def server_versions() -> dict[str, str]:
+    """The servers that this machine starts for a design."""
+    redis = find_server()
+    return {"redis-server": f"{redis.version} ({redis.origin})"} if redis is not None else {}
 
 
 def workload_of(design: Design) -> Workload:

@@ -122,7 +122,8 @@ def growth_command(
     if record:
         from workbench.measurements import record_bench
 
-        say(f"recorded  {record_bench('url_shortener', 'growth', columns, rows, sentences, around)}")
+        options = "" if tuple(sizes) == SIZES else f"--links {','.join(map(str, sizes))}"
+        say(f"recorded  {record_bench('url_shortener', 'growth', columns, rows, sentences, around, options=options)}")
     return 0 if met else 1
 
 

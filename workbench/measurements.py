@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -78,7 +78,13 @@ def compact(result: Result) -> Result:
         )
         for variant in result.variants
     ]
-    return result.model_copy(update={"variants": variants, "blocks": []})
+    manifest = result.manifest.model_copy(update={"machine": kind_of(result.manifest.machine)})
+    return result.model_copy(update={"variants": variants, "blocks": [], "manifest": manifest})
+
+
+def kind_of(machine: Mapping[str, str]) -> dict[str, str]:
+    """The machine without what only tells it from others of its kind: the suffix of a kernel names whoever built it."""
+    return {name: said.split("-")[0] if name == "kernel" else said for name, said in machine.items()}
 
 
 def record_bench(
@@ -89,13 +95,17 @@ def record_bench(
     sentences: Sequence[str],
     around: Conditions | None = None,
     folder: Path | None = None,
+    options: str = "",
 ) -> Path:
-    """Keep a bench's figures; returns the file. `around`: the conditions before the load, else those of now."""
+    """Keep a bench's figures; returns the file.
+
+    `around`: the conditions before the load, else those of now. `options`: what the command needs to repeat just this run.
+    """
     around = around or conditions()
     record = BenchRecord(
         design=design,
         name=name,
-        command=f"designs bench {name}",
+        command=f"designs bench {name} {options}".rstrip(),
         columns=list(table_headers),
         rows=[list(row) for row in rows],
         sentences=list(sentences),
@@ -103,7 +113,7 @@ def record_bench(
         commit=around.commit,
         dirty=around.dirty,
         versions=around.versions,
-        machine=around.machine,
+        machine=kind_of(around.machine),
     )
     return _write((folder or records_of(design)) / f"bench-{name}.json", record)
 

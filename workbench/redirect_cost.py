@@ -27,6 +27,7 @@ from loadtests.cpu_clock import tree_cpu_ns
 from loadtests.open_loop import LoadGenerator
 from loadtests.result import Ratio
 from loadtests.statistics import paired_log_ratios, ratio
+from workbench.bench import BenchFailed
 from workbench.catalogue import design_named
 from workbench.launch import RunningDesign
 from workbench.processes import Supervisor, cpu_plan, free_port
@@ -68,7 +69,7 @@ REQUIREMENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A requirement against what was measured. Missed only when the whole interval lies beyond: noise alone breaks nothing."""
+    """A requirement against what was measured: met when the estimate lies within it; the interval says how sure that is."""
 
     requirement: Requirement
     measured: Ratio
@@ -142,7 +143,7 @@ async def measure(
                 spent_us = (tree_cpu_ns(pids[name]) - before_ns) / 1000
                 wrong = sum(exchange.status != 302 for exchange in exchanges)
                 if wrong:
-                    raise RuntimeError(f"{name}: {wrong} of {len(exchanges)} answers were no redirects")
+                    raise BenchFailed(f"{name}: {wrong} of {len(exchanges)} answers were no redirects")
                 if block >= 0:
                     cpu_us[name].append(spent_us / len(exchanges))
             if block >= 0:
@@ -185,4 +186,4 @@ def start_bare(supervisor: Supervisor) -> str:
             httpx2.get(f"{url}/", timeout=1.0)
             return url
         asyncio.run(asyncio.sleep(0.05))
-    raise RuntimeError("the bare ASGI app does not answer")
+    raise BenchFailed("the bare ASGI app does not answer")

@@ -24,7 +24,6 @@ class Settings(BaseSettings):
     traces_ratio: float = Field(default=0.01, ge=0, le=1, description="share of requests traced, parent-based")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
-
     @field_validator("redis_url")
     @classmethod
     def _is_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
@@ -32,7 +31,8 @@ class Settings(BaseSettings):
             return None
         try:
             parts = urlsplit(url.get_secret_value())
-            right = parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0 and (parts.path.strip("/") or "0").isdigit()
+            database = parts.path.strip("/") or "0"
+            right = parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0 and database.isdigit()
         except ValueError:
             right = False
         if not right:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,7 @@ PENDING_BOUND = 50_000
 BREAKER_OPEN_S = 1.0
 REQUESTS_KEPT_US = 24 * 3600 * 1_000_000
 SWEEP_EVERY_S = 600.0
+CANCEL_AGAIN_S = 0.1
 
 log = structlog.get_logger()
 
@@ -215,13 +216,23 @@ async def running(replica: Replica) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
         if replica.recorder is not None:
             await replica.recorder.flush()
         for close in replica.close:
             await close()
+
+
+async def end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel the tasks until they have ended. Once is not enough: a driver may swallow a cancellation that comes while it connects,
+    and a loop that goes on after that would keep the process from ending for ever.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)  # so that none is reported as forgotten
 
 
 def _alarm(task: asyncio.Task[None]) -> None:

@@ -12,7 +12,7 @@ from prometheus_client import Gauge
 from starlette.types import ASGIApp
 
 from designs.building_blocks.telemetry import Telemetry, TimedPort
-from designs.url_shortener.app import QUEUE_DEADLINE_S, VERSION, click_store
+from designs.url_shortener.app import QUEUE_DEADLINE_S, VERSION, click_store, end
 from designs.url_shortener.click_worker import ClickWorker
 from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.metrics import observe_worker
@@ -50,8 +50,7 @@ def create_worker_app(knobs: ShortenerKnobs, settings: ShortenerSettings) -> ASG
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
             await store.close()
             await client.aclose()
             if traces is not None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,7 @@ def test_every_record_can_be_read_and_tells_nothing_of_the_machine_but_its_kind(
     text = path.read_text(encoding="utf-8")
     assert path.suffix == ".json"
     assert betrays(text) == ""
+    assert not re.search(r'"kernel": "[^"]*-', text)
     record = (BenchRecord if path.stem.startswith("bench-") else Result).model_validate_json(text)
     if isinstance(record, Result):
         assert path.stem == f"{record.manifest.knob}.{record.manifest.mix}"
