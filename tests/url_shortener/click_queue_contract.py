@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -26,7 +26,7 @@ class OpenQueue:
 
 
 Open: TypeAlias = Callable[[int], AbstractAsyncContextManager[OpenQueue]]
-Check: TypeAlias = Callable[[Open], Awaitable[None]]
+Check: TypeAlias = Callable[[Open], Coroutine[Any, Any, None]]
 
 
 def bodies(deliveries: Sequence[Delivery]) -> list[bytes]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
 from designs.url_shortener.ports import ClickCount, ClickStats, ClickStore
 
-Check: TypeAlias = Callable[[ClickStore, "StoreClock"], Awaitable[None]]
+Check: TypeAlias = Callable[[ClickStore, "StoreClock"], Coroutine[Any, Any, None]]
 TODAY = "2026-03-02"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from designs.url_shortener.links import Link, LinkEdit
 from designs.url_shortener.ports import LinkStore, RequestClaim
 
-Check: TypeAlias = Callable[[LinkStore], Awaitable[None]]
+Check: TypeAlias = Callable[[LinkStore], Coroutine[Any, Any, None]]
 LATEST_US = 253_402_300_799_999_999  # the last microsecond of the year 9999
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 
 import orjson
 import pytest
@@ -11,18 +12,16 @@ from designs.url_shortener.clicks import (
     Click,
     ClickBatch,
     Visit,
-    click_of,
+    clicks_of,
     counted,
     day_of,
     decode_batch,
     encode_batch,
-    encode_visits,
     is_bot,
     last_days,
     merged,
     referrer_host,
     summed,
-    tally,
     visitor_hash,
     visitors,
 )
@@ -37,6 +36,7 @@ clicks = st.builds(
     referrer=st.sampled_from(["", "a.example", "b.example"]),
     visitor=st.sampled_from(["v1", "v2", "v3"]),
     bot=st.booleans(),
+    times=st.integers(1, 5),
 )
 
 
@@ -45,32 +45,25 @@ def test_a_batch_survives_its_journey(some: list[Click], traces: list[str]) -> N
     assert decode_batch(encode_batch(ClickBatch("id", some, traces))) == ClickBatch("id", some, traces)
 
 
-# Around a midnight, when everybody becomes another visitor.
-visits = st.tuples(
-    st.sampled_from(["abc", "x-y_z"]),
-    st.floats(1_799_971_190, 1_799_971_210),
-    st.sampled_from([b"", b"https://a.example/x", b"https://a.example/y"]),
-    st.sampled_from([None, ("203.0.113.7", 1), ("203.0.113.7", 2), ("203.0.113.8", 1)]),
-    st.sampled_from([b"", b"Mozilla/5.0"]),
+visits = st.dictionaries(
+    st.tuples(
+        st.sampled_from(["abc", "x-y_z"]),
+        st.sampled_from([b"", b"https://a.example/x", b"https://a.example/y"]),
+        st.sampled_from(["", "203.0.113.7", "203.0.113.8"]),
+        st.sampled_from([b"", b"Mozilla/5.0"]),
+    ),
+    st.integers(1, 9),
+    max_size=12,
 )
 
 
-def in_order(some: list[Visit]) -> list[Visit]:
-    return sorted(some, key=lambda visit: visit[1])
-
-
-@given(st.lists(visits, min_size=1, max_size=20).map(in_order))
-def test_visits_are_encoded_in_one_pass_as_they_would_be_click_by_click(some: list[Visit]) -> None:
-    clicks = [click_of(visit, SECRET) for visit in some]
-    assert decode_batch(encode_visits("id", some, SECRET, ["t"])) == ClickBatch("id", clicks, ["t"])
-
-
-@given(st.lists(visits, max_size=20).map(in_order))
-def test_visits_are_tallied_as_their_clicks_would_be_counted(some: list[Visit]) -> None:
-    clicks = [click_of(visit, SECRET) for visit in some]
-    counts, seen = tally(some, SECRET)
-    assert sorted(counts, key=repr) == sorted(counted(clicks), key=repr)
-    assert seen == visitors(clicks)
+@given(visits)
+def test_visits_combined_at_the_replica_are_counted_as_if_each_had_been_sent(some: dict[Visit, int]) -> None:
+    combined = clicks_of(some, NOON_S, SECRET)
+    one_by_one = [click for visit, times in some.items() for click in clicks_of({visit: 1}, NOON_S, SECRET) * times]
+    assert ClickBatch("id", combined).total == len(one_by_one) == sum(some.values())
+    assert sorted(counted(combined), key=repr) == sorted(counted(one_by_one), key=repr)
+    assert visitors(combined) == visitors(one_by_one)
 
 
 @given(st.binary(max_size=50))
@@ -91,9 +84,9 @@ def test_what_is_no_batch_is_refused_with_a_value_error(body: bytes) -> None:
         {"id": "a", "from_s": 0, "who": [], "clicks": 5, "traces": []},
         {"id": "a", "from_s": "soon", "who": [], "clicks": [], "traces": []},
         {"id": "a", "from_s": 0, "who": [["", "v"]], "clicks": [], "traces": []},
-        {"id": "a", "from_s": 0, "who": [["", "v", False]], "clicks": [["abc", 1]], "traces": []},
-        {"id": "a", "from_s": 0, "who": [["", "v", False]], "clicks": [["abc", 1, 1]], "traces": []},
-        {"id": "a", "from_s": 0, "who": [["", "v", False]], "clicks": [["abc", "soon", 0]], "traces": []},
+        {"id": "a", "from_s": 0, "who": [["", "v", False]], "clicks": [["abc", 1, 0]], "traces": []},
+        {"id": "a", "from_s": 0, "who": [["", "v", False]], "clicks": [["abc", 1, 1, 1]], "traces": []},
+        {"id": "a", "from_s": 0, "who": [["", "v", False]], "clicks": [["abc", "soon", 0, 1]], "traces": []},
         {"id": "a", "from_s": 0, "who": [], "clicks": [None], "traces": []},
     ],
 )
@@ -105,8 +98,8 @@ def test_json_that_is_no_batch_is_refused_with_a_value_error(document: object) -
 @given(st.lists(clicks, max_size=40))
 def test_counting_keeps_every_click_and_tells_robots_apart(some: list[Click]) -> None:
     counts = counted(some)
-    assert sum(count.clicks for count in counts) == sum(not click.bot for click in some)
-    assert sum(count.bots for count in counts) == sum(click.bot for click in some)
+    assert sum(count.clicks for count in counts) == sum(click.times for click in some if not click.bot)
+    assert sum(count.bots for count in counts) == sum(click.times for click in some if click.bot)
     places = [(count.code, count.day, count.referrer) for count in counts]
     assert len({*places}) == len(places)
     assert {*places} == {(click.code, day_of(click.at_s), click.referrer) for click in some}
@@ -128,8 +121,9 @@ def test_a_visitor_is_named_once_per_code_and_day_and_no_robot_is(some: list[Cli
 
 
 def test_the_click_that_leaves_the_replica_holds_neither_address_nor_browser() -> None:
-    click = click_of(("abc", NOON_S + 0.9, b"https://a.example/private?q=1", ("203.0.113.77", 5), b"Mozilla/5.0 Unusual"), SECRET)
-    assert (click.code, click.at_s, click.referrer, click.bot) == ("abc", int(NOON_S), "a.example", False)
+    visit = ("abc", b"https://a.example/private?q=1", "203.0.113.77", b"Mozilla/5.0 Unusual")
+    (click,) = clicks_of({visit: 3}, NOON_S + 0.9, SECRET)
+    assert (click.code, click.at_s, click.referrer, click.bot, click.times) == ("abc", int(NOON_S), "a.example", False, 3)
     sent = encode_batch(ClickBatch("id", [click]))
     for private in (b"203.0.113.77", b"Unusual", b"private"):
         assert private not in sent
@@ -184,7 +178,7 @@ def test_the_last_days_end_today_and_have_no_gap(days: int, today: dt.date) -> N
     assert named[-1] == today.isoformat()
     assert all(
         dt.date.fromisoformat(later) - dt.date.fromisoformat(earlier) == dt.timedelta(days=1)
-        for earlier, later in zip(named, named[1:], strict=False)
+        for earlier, later in itertools.pairwise(named)
     )
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from itertools import count, cycle
+from itertools import count, cycle, pairwise
 
 import pytest
 from hypothesis import given
@@ -63,7 +63,7 @@ def test_numbers_next_to_each_other_make_codes_that_are_not() -> None:
     async def scene() -> None:
         source = source_of("lease", MemoryLinkStore())
         numbers = [decode_base62(await source.code("", 0)) for _ in range(300)]
-        steps = {(later - earlier) % 62**7 for earlier, later in zip(numbers, numbers[1:], strict=False)}
+        steps = {(later - earlier) % 62**7 for earlier, later in pairwise(numbers)}
         assert len(steps) == 299
 
     asyncio.run(scene())
@@ -103,7 +103,11 @@ def test_equal_urls_of_one_owner_have_equal_hashes_and_another_key_or_owner_has_
     async def scene() -> None:
         codes = HashedCodes(7, KEY)
         assert await codes.code("alice\nu", 0) == await codes.code("alice\nu", 0)
-        others = [await codes.code("bob\nu", 0), await codes.code("alice\nu", 1), await HashedCodes(7, b"x" * 32).code("alice\nu", 0)]
+        others = [
+            await codes.code("bob\nu", 0),
+            await codes.code("alice\nu", 1),
+            await HashedCodes(7, b"x" * 32).code("alice\nu", 0),
+        ]
         assert len({await codes.code("alice\nu", 0), *others}) == 4
 
     asyncio.run(scene())
@@ -148,5 +152,3 @@ def test_snowflakes_started_together_lease_one_worker_number() -> None:
         assert len(leased) == 1
 
     asyncio.run(scene())
-
-

@@ -150,9 +150,7 @@ def shortener_on(store: LinkStore, clock: Clock | None = None) -> Shortener:
 
 async def assert_an_alias_has_one_owner(store: LinkStore) -> None:
     shortener = shortener_on(store)
-    answers = await asyncio.gather(
-        *(shortener.create(f"owner-{number}", NewLink(LONG_URL, "big-sale")) for number in range(20))
-    )
+    answers = await asyncio.gather(*(shortener.create(f"owner-{number}", NewLink(LONG_URL, "big-sale")) for number in range(20)))
     assert sum(isinstance(answer, Created) for answer in answers) == 1
     assert answers.count(Conflict.ALIAS_TAKEN) == 19
 

@@ -46,7 +46,11 @@ def test_without_redis_redirects_and_creates_go_on_and_edits_are_refused_with_no
             assert await replica.target("never00") == 404
             made = await replica.create()
             assert await replica.target(made["code"]) == LONG_URL
-            for refused in (await replica.patch(codes[0], url=MOVED), await replica.delete(codes[1]), await replica.block(codes[2])):
+            for refused in (
+                await replica.patch(codes[0], url=MOVED),
+                await replica.delete(codes[1]),
+                await replica.block(codes[2]),
+            ):
                 assert is_refused(refused)
             assert [await replica.target(code) for code in codes] == [LONG_URL] * 3
             assert (await replica.http.get(f"/api/v1/links/{codes[0]}", headers=OWNER)).json()["url"] == LONG_URL
@@ -60,26 +64,28 @@ def test_without_redis_redirects_and_creates_go_on_and_edits_are_refused_with_no
 def test_when_redis_is_back_so_are_edits_and_what_was_missed_meanwhile(tmp_path: Path, redis_url: str) -> None:
     async def scene() -> None:
         turned = knobs(cache="aside", clicks="off", staleness_s=60)
-        async with Wire(redis_url) as wire:
-            async with running_replica(turned, tmp_path, redis_url=wire.url) as here:
-                async with running_replica(turned, tmp_path, redis_url=redis_url, process_name="there") as there:
-                    code = (await here.create())["code"]
-                    assert await here.target(code) == LONG_URL
-                    await wire.cut()
-                    # An edit that this replica hears nothing of. It holds the old copy, for S at most.
-                    assert (await there.patch(code, url=MOVED)).status_code == 200
-                    await wire.mend()
+        async with (
+            Wire(redis_url) as wire,
+            running_replica(turned, tmp_path, redis_url=wire.url) as here,
+            running_replica(turned, tmp_path, redis_url=redis_url, process_name="there") as there,
+        ):
+            code = (await here.create())["code"]
+            assert await here.target(code) == LONG_URL
+            await wire.cut()
+            # An edit that this replica hears nothing of. It holds the old copy, for S at most.
+            assert (await there.patch(code, url=MOVED)).status_code == 200
+            await wire.mend()
 
-                    async def knows() -> bool:
-                        return bool(await here.target(code) == MOVED)
+            async def knows() -> bool:
+                return bool(await here.target(code) == MOVED)
 
-                    # The subscription stands again, and everything that may have been missed is dropped: long before S.
-                    await eventually(knows)
+            # The subscription stands again, and everything that may have been missed is dropped: long before S.
+            await eventually(knows)
 
-                    async def edits() -> bool:
-                        return (await here.patch(code, enabled=True)).status_code == 200
+            async def edits() -> bool:
+                return (await here.patch(code, enabled=True)).status_code == 200
 
-                    await eventually(edits)
+            await eventually(edits)
 
     asyncio.run(scene())
 

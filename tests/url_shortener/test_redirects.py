@@ -84,7 +84,11 @@ def test_a_cap_admits_exactly_so_many_visitors_at_once_also_when_the_link_is_hot
         async with replica_with(cache, path, tmp_path, redis_url) as replica:
             code = (await replica.create(max_visits=7))["code"]
             # HEAD, the preview and the QR code look at a link and use nothing up.
-            for looks in (await replica.visit(code, "HEAD"), await replica.http.get(f"/{code}+"), await replica.http.get(f"/{code}/qr")):
+            for looks in (
+                await replica.visit(code, "HEAD"),
+                await replica.http.get(f"/{code}+"),
+                await replica.http.get(f"/{code}/qr"),
+            ):
                 assert looks.status_code in (200, 302)
             answers = await asyncio.gather(*(replica.visit(code) for _ in range(40)))
             assert Counter(answer.status_code for answer in answers) == {302: 7, 410: 33}
@@ -105,9 +109,7 @@ async def assert_a_cap_holds(store: LinkStore) -> None:
 
 
 @pytest.mark.parametrize(("store", "flawed"), [(MemoryLinkStore, False), (ReadCountThenRedirectStore, True)])
-def test_the_same_check_catches_a_cap_that_is_read_first_and_counted_later(
-    store: Callable[[], LinkStore], flawed: bool
-) -> None:
+def test_the_same_check_catches_a_cap_that_is_read_first_and_counted_later(store: Callable[[], LinkStore], flawed: bool) -> None:
     if flawed:
         with pytest.raises(AssertionError):
             asyncio.run(assert_a_cap_holds(store()))
@@ -201,7 +203,7 @@ def test_only_a_permanent_redirect_without_an_end_may_be_kept_by_a_browser(
 HARD_URLS = [
     "https://example.org/a?b=%0d%0aSet-Cookie:%20c",
     "https://bücher.example/ü?ü#ü",
-    'https://example.org/"<script>?q=\'\'',
+    "https://example.org/\"<script>?q=''",
     "https://example.org/" + "a" * 2028,
     "http://[2001:db8::1]:8080/",
 ]
@@ -230,7 +232,7 @@ def test_both_paths_answer_byte_for_byte_the_same(tmp_path: Path, redis_url: str
         clock = Clock()
         heard = []
         async with replica_with("both", path, tmp_path / path, redis_url, clock) as replica:
-            for alias, more in {
+            links: dict[str, dict[str, Any]] = {
                 "plain": {},
                 "hard-url": {"url": HARD_URLS[2]},
                 "capped": {"max_visits": 2},
@@ -239,14 +241,28 @@ def test_both_paths_answer_byte_for_byte_the_same(tmp_path: Path, redis_url: str
                 "disabled": {},
                 "deleted": {},
                 "blocked": {},
-            }.items():
+            }
+            for alias, more in links.items():
                 await replica.create(**{"url": LONG_URL, "alias": alias, **more})
             clock.pass_s(2)
             await replica.patch("disabled", enabled=False)
             await replica.delete("deleted")
             await replica.block("blocked")
             codes = ["plain", "hard-url", "capped", "expiring", "expired", "disabled", "deleted", "blocked", "never00"]
-            odd = ["ab", "a" * 33, "a" * 65, "login", "HEALTHZ", "un%20known", "%00%00%00", "caf%C3%A9", "plain/", "plain/x", "", "a.b.c"]
+            odd = [
+                "ab",
+                "a" * 33,
+                "a" * 65,
+                "login",
+                "HEALTHZ",
+                "un%20known",
+                "%00%00%00",
+                "caf%C3%A9",
+                "plain/",
+                "plain/x",
+                "",
+                "a.b.c",
+            ]
             for method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "BREW"):
                 for code in codes + odd:
                     for _ in range(2):  # a first and a repeated visit take different ways
@@ -278,7 +294,9 @@ def test_the_preview_shows_the_url_as_text_and_lets_nothing_of_it_run(tmp_path: 
     asyncio.run(scene())
 
 
-@pytest.mark.parametrize(("asked", "media_type", "starts"), [("", "image/svg+xml", b"<?xml"), ("?format=png", "image/png", b"\x89PNG")])
+@pytest.mark.parametrize(
+    ("asked", "media_type", "starts"), [("", "image/svg+xml", b"<?xml"), ("?format=png", "image/png", b"\x89PNG")]
+)
 def test_the_qr_code_holds_the_short_link(asked: str, media_type: str, starts: bytes, tmp_path: Path) -> None:
     async def scene() -> None:
         async with running_replica(knobs(**PLAIN), tmp_path) as replica:
@@ -302,7 +320,12 @@ def test_who_asks_for_many_unknown_codes_is_slowed_and_his_hits_and_neighbours_a
             scanner, neighbour = replica.client_at("203.0.113.66"), replica.client_at("203.0.113.67")
             answers = [await scanner.get(f"/guess{number:02}") for number in range(40)]
             assert Counter(answer.status_code for answer in answers) == {404: 20, 429: 20}
-            for slowed in (answers[-1], await scanner.get("/guess99+"), await scanner.get("/guess99/qr"), await scanner.head("/guess99")):
+            for slowed in (
+                answers[-1],
+                await scanner.get("/guess99+"),
+                await scanner.get("/guess99/qr"),
+                await scanner.head("/guess99"),
+            ):
                 assert slowed.status_code == 429
                 assert 1 <= int(slowed.headers["retry-after"]) <= 4
             assert answers[-1].headers["content-type"] == "application/problem+json"

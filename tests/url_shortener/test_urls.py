@@ -143,7 +143,9 @@ _HOSTS = st.sampled_from(
     ["example.org", "sho.rt", "127.1", "2130706433", "[::1]", "bücher.example", "sho.rt.", "a..b", "", "EXAMPLE.org", "ｓｈｏ.rt"]
 )
 _PIECES = st.one_of(
-    st.sampled_from(["\\", "@", ":", "/", "//", "..", "%0d%0a", "\r\n", "\x00", " ", "%", "#", "?", "&", "ü", "‮", "\u200b", "<", '"']),
+    st.sampled_from(
+        ["\\", "@", ":", "/", "//", "..", "%0d%0a", "\r\n", "\x00", " ", "%", "#", "?", "&", "ü", "‮", "\u200b", "<", '"']
+    ),
     st.text(max_size=5),
 )
 _HOSTILE_URLS = st.one_of(

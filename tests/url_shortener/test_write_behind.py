@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from designs.url_shortener.backends.redis import connect, decode_link, link_key
+from designs.url_shortener.backends.redis import connect, decode_link, encode_link, link_key
 from designs.url_shortener.backends.redis_streams import RedisPendingLinks
 from designs.url_shortener.backends.sqlite import SqliteLinkStore
 from designs.url_shortener.ports import StoreError
@@ -24,24 +26,26 @@ def test_an_acknowledged_link_redirects_at_once_while_the_store_is_away_and_reac
 ) -> None:
     async def scene() -> None:
         turned = knobs(**BEHIND)
-        async with running_replica(turned, tmp_path, redis_url=redis_url) as here:
-            async with running_replica(turned, tmp_path, redis_url=redis_url, process_name="there") as there:
-                with failing(here.parts.store, "insert_if_absent", AWAY), failing(there.parts.store, "insert_if_absent", AWAY):
-                    made = [await here.create(f"{LONG_URL}/{number}") for number in range(5)]
-                    for replica in (here, there):
-                        assert [await replica.target(each["code"]) for each in made] == [each["url"] for each in made]
-                    assert await here.parts.store.count() == 0
+        async with (
+            running_replica(turned, tmp_path, redis_url=redis_url) as here,
+            running_replica(turned, tmp_path, redis_url=redis_url, process_name="there") as there,
+        ):
+            with failing(here.parts.store, "insert_if_absent", AWAY), failing(there.parts.store, "insert_if_absent", AWAY):
+                made = [await here.create(f"{LONG_URL}/{number}") for number in range(5)]
+                for replica in (here, there):
+                    assert [await replica.target(each["code"]) for each in made] == [each["url"] for each in made]
+                assert await here.parts.store.count() == 0
 
-                async def all_stored() -> bool:
-                    return await here.parts.store.count() == 5
+            async def all_stored() -> bool:
+                return await here.parts.store.count() == 5
 
-                await eventually(all_stored)
+            await eventually(all_stored)
 
-                async def all_counted() -> bool:
-                    totals = (here.parts.write_behind, there.parts.write_behind)
-                    return sum(each.stored for each in totals) >= 5 and sum(each.conflicts for each in totals) == 0
+            async def all_counted() -> bool:
+                totals = (here.parts.write_behind, there.parts.write_behind)
+                return sum(each.stored for each in totals) >= 5 and sum(each.conflicts for each in totals) == 0
 
-                await eventually(all_counted)
+            await eventually(all_counted)
 
     asyncio.run(scene())
 
@@ -92,7 +96,9 @@ def test_a_carrier_that_dies_between_any_two_steps_carries_the_link_once(
     asyncio.run(scene())
 
 
-async def carry_once_failing(pending: RedisPendingLinks, store: SqliteLinkStore, totals: WriteBehindTotals, verb: str, when: str) -> None:
+async def carry_once_failing(
+    pending: RedisPendingLinks, store: SqliteLinkStore, totals: WriteBehindTotals, verb: str, when: str
+) -> None:
     port = store if verb == "insert_if_absent" else pending
     with failing(port, verb, AWAY, when="after" if when == "after" else "before"), pytest.raises(StoreError):
         await carry_once(pending, store, decode_link, 60_000, totals, 0)
@@ -134,7 +140,9 @@ def test_an_alias_is_asked_of_the_store_because_redis_forgets(tmp_path: Path, re
     asyncio.run(scene())
 
 
-@pytest.mark.parametrize(("alias", "status"), [("a-b", 201), ("short", 201), ("with_under", 201), ("sevenss", 422), ("eightchr", 422)])
+@pytest.mark.parametrize(
+    ("alias", "status"), [("a-b", 201), ("short", 201), ("with_under", 201), ("sevenss", 422), ("eightchr", 422)]
+)
 def test_an_alias_that_could_be_a_generated_code_is_refused(alias: str, status: int, tmp_path: Path, redis_url: str) -> None:
     async def scene() -> None:
         async with running_replica(knobs(**BEHIND), tmp_path, redis_url=redis_url) as replica:
@@ -149,28 +157,22 @@ def test_an_alias_that_could_be_a_generated_code_is_refused(alias: str, status: 
 def test_a_link_that_still_waits_can_be_edited_blocked_and_deleted(tmp_path: Path, redis_url: str) -> None:
     async def scene() -> None:
         async with running_replica(knobs(**BEHIND), tmp_path, redis_url=redis_url) as replica:
-            pending = replica.parts.shortener._pending
             client = connect(redis_url, 5.0)
-            for code, write, after in (
-                ("waits-1", lambda: replica.patch("waits-1", url="https://example.org/moved"), "https://example.org/moved"),
-                ("waits-2", lambda: replica.delete("waits-2"), 404),
-                ("waits-3", lambda: replica.block("waits-3"), 451),
-            ):
+            moved = "https://example.org/moved"
+            writes: dict[str, tuple[Callable[[], Awaitable[httpx2.Response]], str | int]] = {
+                "waits-1": (lambda: replica.patch("waits-1", url=moved), moved),
+                "waits-2": (lambda: replica.delete("waits-2"), 404),
+                "waits-3": (lambda: replica.block("waits-3"), 451),
+            }
+            for code, (write, after) in writes.items():
                 # In Redis, and with nobody about to carry it.
-                await client.hset(link_key(code), mapping={"v": 1_000, "d": _encoded(code), "c": 0})
-                assert pending is not None
+                await client.hset(link_key(code), mapping={"v": 1_000, "d": encode_link(link(code)), "c": 0})
                 assert (await write()).status_code in (200, 204)
                 assert await replica.target(code) == after
                 assert await replica.parts.store.get(code) is not None
             await client.aclose()
 
     asyncio.run(scene())
-
-
-def _encoded(code: str) -> bytes:
-    from designs.url_shortener.backends.redis import encode_link
-
-    return encode_link(link(code))
 
 
 def test_without_redis_a_create_is_refused_and_a_link_in_the_store_redirects(tmp_path: Path, redis_url: str) -> None:

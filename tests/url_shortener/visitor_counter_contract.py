@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
 
 from designs.url_shortener.ports import VisitorCounter
 
-Check: TypeAlias = Callable[[VisitorCounter], Awaitable[None]]
+Check: TypeAlias = Callable[[VisitorCounter], Coroutine[Any, Any, None]]
 DAY, NEXT_DAY = "2026-03-01", "2026-03-02"
 
 

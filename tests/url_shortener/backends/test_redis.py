@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -36,7 +35,7 @@ from tests.url_shortener.link_store_contract import link
 from tests.url_shortener.replicas import Wire, eventually
 from tests.url_shortener.visitor_counter_contract import VISITOR_COUNTER_CONTRACT
 
-Scene = Callable[[Client], Coroutine[Any, Any, None]]
+Scene = Callable[[Client], Awaitable[None]]
 
 
 @asynccontextmanager

@@ -166,7 +166,7 @@ def test_sqlite_applies_all_batches_of_a_call_or_none(tmp_path: Path) -> None:
 async def _all_or_none(folder: Path) -> None:
     store = SqliteClickStore(folder / "clicks.db")
     too_many: Any = None
-    with pytest.raises(Exception, match="NOT NULL|NoneType"):
+    with pytest.raises(Exception, match=r"NOT NULL|NoneType"):
         await store.apply({"good": [click_store_contract.count()], "bad": [ClickCount("abc", "2026-03-02", "", too_many, 0)]})
     assert (await store.stats("abc", 1, "2026-03-02")).clicks == 0
     assert [*await store.apply({"good": [click_store_contract.count()]})] == ["good"]

@@ -1,0 +1,115 @@
+"""Every turn of every knob is a service that works, and one that can be stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from designs.building_blocks.knobs import KnobError, knob_table
+from designs.url_shortener.app import create_app, end
+from designs.url_shortener.knobs import ShortenerKnobs
+from designs.url_shortener.worker import create_worker_app
+from tests.url_shortener.replicas import BROWSER, LONG_URL, PUBLIC_URL, eventually, knobs, lifespan, running_replica, settings
+from tests.virtual_time import run
+
+
+def turns() -> Iterator[dict[str, Any]]:
+    """Each choice and each example of each knob, the others as they are by default."""
+    for row in knob_table(ShortenerKnobs):
+        for choice in row.choices:
+            if choice != row.default:
+                yield {row.name: choice}
+    yield {"cache_layers": "process", "cache": "write-through", "stampede": "early-expiry"}
+    yield {"cache": "write-behind", "ids": "snowflake", "cache_layers": "redis", "clicks": "sync"}
+
+
+@pytest.mark.parametrize("turn", [*turns()], ids=lambda turn: " ".join(f"{name}={value}" for name, value in turn.items()))
+def test_every_turn_of_a_knob_is_a_service_that_works(turn: dict[str, Any], tmp_path: Path, redis_url: str) -> None:
+    async def scene() -> None:
+        async with running_replica(knobs(**turn), tmp_path, redis_url=redis_url) as replica:
+            plain, capped = await replica.create(), await replica.create("https://example.org/capped", max_visits=1)
+            for _ in range(3):
+                assert await replica.target(plain["code"]) == LONG_URL
+            assert [await replica.target(capped["code"]) for _ in range(2)] == ["https://example.org/capped", 410]
+            assert (await replica.patch(plain["code"], url="https://example.org/moved")).status_code == 200
+            assert await replica.target(plain["code"]) == "https://example.org/moved"
+            assert (await replica.delete(plain["code"])).status_code == 204
+            assert await replica.target(plain["code"]) == 404
+            assert (await replica.http.get("/readyz")).json()["status"] == "ready"
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("turn", "says"),
+    [
+        ({"cache": "write-behind", "ids": "random"}, "use ids=lease, counter or snowflake"),
+        ({"cache": "write-behind", "ids": "hash"}, "use ids=lease, counter or snowflake"),
+        ({"cache": "write-behind", "cache_layers": "process"}, "use cache_layers=redis or both"),
+        ({"stampede": "lease", "cache_layers": "process"}, "use cache_layers=redis or both"),
+        ({"code_length": 3}, "greater than or equal to 4"),
+    ],
+)
+def test_knobs_that_contradict_each_other_are_refused_with_what_would_be_right(turn: dict[str, Any], says: str) -> None:
+    with pytest.raises(KnobError, match=says):
+        knobs(**turn)
+
+
+def test_knobs_that_need_redis_say_so_before_anything_is_started(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="set REDIS_URL, or choose cache=none ids=lease clicks=batched"):
+        create_app(knobs(), settings(tmp_path))
+    with pytest.raises(ValueError, match="set REDIS_URL"):
+        create_worker_app(knobs(), settings(tmp_path))
+
+
+def test_a_task_that_swallows_its_cancellation_is_cancelled_again() -> None:
+    async def scene() -> int:
+        cancelled = 0
+
+        async def stubborn() -> None:
+            nonlocal cancelled
+            while cancelled < 3:
+                try:
+                    await asyncio.sleep(3600)
+                except asyncio.CancelledError:
+                    cancelled += 1
+            raise RuntimeError("and what it says at last is not lost in a warning")
+
+        tasks = [asyncio.create_task(stubborn()), asyncio.create_task(asyncio.sleep(3600))]
+        await asyncio.sleep(0)
+        await end(tasks)
+        assert all(task.done() for task in tasks)
+        return cancelled
+
+    assert run(scene()) == 3
+
+
+def test_a_click_worker_counts_what_a_replica_queued_and_shows_it(tmp_path: Path, redis_url: str) -> None:
+    async def scene() -> None:
+        turned = knobs(click_flush_ms=1)
+        worker = create_worker_app(turned, settings(tmp_path, redis_url=redis_url, process_name="click-worker"))
+        transport = httpx2.ASGITransport(worker)
+        async with (
+            lifespan(worker),
+            httpx2.AsyncClient(transport=transport, base_url=PUBLIC_URL) as http,
+            running_replica(turned, tmp_path, redis_url=redis_url) as replica,
+        ):
+            code = (await replica.create())["code"]
+            for _ in range(5):
+                await replica.http.get(f"/{code}", headers=BROWSER)
+
+            async def counted() -> bool:
+                return bool((await replica.stats(code))["clicks"] == 5)
+
+            await eventually(counted)
+            assert [(await http.get(path)).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+            metrics = (await http.get("/metrics")).text
+            assert "sd_clicks_applied_total 5.0" in metrics
+            assert 'sd_queue_depth{queue="clicks"}' in metrics
+
+    asyncio.run(scene())
