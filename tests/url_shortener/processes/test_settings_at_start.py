@@ -51,7 +51,7 @@ def ended(
         ({"URL_SHORTENER_KNOB_CACHE": "aside"}, "error: these knobs need Redis; set REDIS_URL, or choose "),
         (
             {"URL_SHORTENER_KNOB_CACHE": "aside", "REDIS_URL": "127.0.0.1:6379"},
-            "error: Redis URL must specify one of the following",
+            "error: setting REDIS_URL: write it as redis://",
         ),
     ],
 )
