@@ -52,7 +52,9 @@ if tonumber(ARGV[1]) > version or not held[2] then
   redis.call('HSET', KEYS[1], 'v', math.max(tonumber(ARGV[1]), version))
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
-return redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. ARGV[1])
+-- What is in no process's memory was in the shared layer first, so a key that is new here (a create) is news to nobody.
+if held[1] then redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. ARGV[1]) end
+return 1
 """
 # ARGV: seconds to keep, then for each key how many hashes follow and the hashes.
 _ADD_VISITORS = """
