@@ -226,4 +226,4 @@ def _bytes(value: float) -> str:
 
 
 def _ratio(value: float) -> str:
-    return f"{value:.2g}" if 0 < value < 1e-3 else f"{100 * value:.3g} %"
+    return f"{100 * value:.2g} %" if value < 1e-3 else f"{100 * value:.3g} %"
