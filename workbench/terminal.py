@@ -5,6 +5,7 @@ A plain table is one line a row, fields separated by tabs, without a heading: ma
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 
@@ -41,6 +42,8 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def show_markdown(text: str) -> None:
+    """Markdown as it is read: without the comments that mark its generated parts."""
+    text = re.sub(r"^<!--.*?-->\n", "", text, flags=re.MULTILINE)
     if not sys.stdout.isatty():
         say(text.rstrip("\n"))
         return

@@ -9,8 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 if TYPE_CHECKING:
     from designs.building_blocks.telemetry import Telemetry
-    from designs.url_shortener.app import Replica
     from designs.url_shortener.click_worker import ClickWorker
+    from designs.url_shortener.replica import Replica
 
 BREAKER = {"closed": 0, "half-open": 1, "open": 2}
 

@@ -12,11 +12,13 @@ from prometheus_client import Gauge
 from starlette.types import ASGIApp
 
 from designs.building_blocks.telemetry import Telemetry, TimedPort
-from designs.url_shortener.app import QUEUE_DEADLINE_S, VERSION, click_store, end
+from designs.url_shortener.app import VERSION
+from designs.url_shortener.assembly import QUEUE_DEADLINE_S, click_store
 from designs.url_shortener.click_worker import ClickWorker
 from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.metrics import observe_worker
 from designs.url_shortener.ports import ClickQueue, StoreError
+from designs.url_shortener.replica import end
 from designs.url_shortener.settings import ShortenerSettings
 
 

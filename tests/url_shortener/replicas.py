@@ -22,8 +22,9 @@ import httpx2
 from starlette.types import ASGIApp
 
 from designs.building_blocks.knobs import build
-from designs.url_shortener.app import Replica, create_app
+from designs.url_shortener.app import create_app
 from designs.url_shortener.knobs import ShortenerKnobs
+from designs.url_shortener.replica import Replica
 from designs.url_shortener.settings import ShortenerSettings
 
 OWNER_KEY, OTHER_KEY, ADMIN_KEY = "alice-key-0123456789", "bob-key-0123456789ab", "operator-key-012345678"

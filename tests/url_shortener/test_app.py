@@ -11,8 +11,9 @@ import httpx2
 import pytest
 
 from designs.building_blocks.knobs import KnobError, knob_table
-from designs.url_shortener.app import create_app, end
+from designs.url_shortener.app import create_app
 from designs.url_shortener.knobs import ShortenerKnobs
+from designs.url_shortener.replica import end
 from designs.url_shortener.worker import create_worker_app
 from tests.url_shortener.replicas import BROWSER, LONG_URL, PUBLIC_URL, eventually, knobs, lifespan, running_replica, settings
 from tests.virtual_time import run

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from designs.building_blocks.cache_layers import LocalCache, MemorySharedCache
 from designs.building_blocks.caching import CachePolicy, LayeredCache
-from designs.url_shortener.app import layered_cache
+from designs.url_shortener.assembly import layered_cache
 from designs.url_shortener.backends.memory import MemoryLinkStore
 from designs.url_shortener.codes import RandomCodes
 from designs.url_shortener.links import Link, LinkEdit, Redirect, Refusal
