@@ -55,6 +55,10 @@ class Exchange:
     response: bytes
 
 
+class SeedingFailed(RuntimeError):
+    """The data of the plan could not be made. The message says what the service answered."""
+
+
 class Workload(Protocol):
     """A design's load. State between calls (codes made while seeding, expected answers) is per target, inside the workload."""
 
@@ -62,7 +66,7 @@ class Workload(Protocol):
     default_mix: Mapping[str, str]  # knob -> the mix that shows its trade-off; "" for any other knob
 
     async def seed(self, target: Target, mix: Mix, seed: int) -> None:
-        """Make the data the plan's keys refer to. Called once per variant, before its warm-up."""
+        """Make the data the plan's keys refer to. Called once per variant, before its warm-up. Raises `SeedingFailed`."""
 
     def encode(self, target: Target, op: str, key: int, serial: int) -> tuple[int, bytes]:
         """The index of the URL to send to, and the whole request. `serial` is unique over the run; `key` is 0 .. keys-1."""

@@ -66,8 +66,11 @@ class SentenceErrors(TyperGroup):
 def exit_code_of(error: Exception) -> ExitCode | None:
     """None for an error nobody expected."""
     from designs.building_blocks.knobs import KnobError
+    from loadtests.cpu_clock import Unreadable
+    from loadtests.workload import SeedingFailed
     from workbench.bench import BenchFailed, UnknownBench
     from workbench.catalogue import UnknownDesign
+    from workbench.comparison import UnknownMix
     from workbench.docs import DocumentError
     from workbench.embedded_redis import NoRedisServer, RedisFailed
     from workbench.launch import DataFolderBusy, PortTaken
@@ -76,8 +79,8 @@ def exit_code_of(error: Exception) -> ExitCode | None:
     from workbench.processes import ProcessFailed
 
     codes: dict[ExitCode, tuple[type[Exception], ...]] = {
-        ExitCode.INVALID: (ProcessFailed, RedisFailed, BenchFailed, DocumentError, NoRecord, BadRecord),
-        ExitCode.USAGE: (KnobError, UnknownDesign, DataFolderBusy, PortTaken, LoadRefused, UsageError, UnknownBench),
+        ExitCode.INVALID: (ProcessFailed, RedisFailed, BenchFailed, DocumentError, NoRecord, BadRecord, SeedingFailed, Unreadable),
+        ExitCode.USAGE: (KnobError, UnknownDesign, DataFolderBusy, PortTaken, LoadRefused, UsageError, UnknownBench, UnknownMix),
         ExitCode.MISSING: (NoRedisServer, NoLoadTest, NotInstalled),
     }
     return next((code for code, kinds in codes.items() if isinstance(error, kinds)), None)

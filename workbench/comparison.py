@@ -18,7 +18,8 @@ from typing import Any
 from designs.building_blocks.knobs import Knobs, build
 from loadtests import open_loop
 from loadtests.compare import Progress, compare
-from loadtests.report import render_card, rich_card, write_report
+from loadtests.report import write_report
+from loadtests.report_card import render_card, rich_card
 from loadtests.result import Result
 from loadtests.workload import Mix, Target, Workload
 from workbench.catalogue import Design
@@ -32,6 +33,10 @@ BLOCKS = 10
 ROUND_S = 1.5
 SEED = 7
 SAFETY_EXIT = {"valid": 0, "invalid": 1, "unknown": 2}
+
+
+class UnknownMix(ValueError):
+    """The design's load has no mix of that name. The message says which it has."""
 
 
 def compare_command(
@@ -134,7 +139,7 @@ def chosen_mix(workload: Workload, knob: str, name: str | None) -> Mix:
     """The mix of that name, else the one that shows this knob."""
     wanted = name or workload.default_mix.get(knob, workload.default_mix[""])
     if wanted not in workload.mixes:
-        raise ValueError(f"there is no mix {wanted!r}; the mixes are {', '.join(workload.mixes)}")
+        raise UnknownMix(f"there is no mix {wanted!r}; the mixes are {', '.join(workload.mixes)}")
     return workload.mixes[wanted]
 
 
@@ -191,9 +196,10 @@ def progress_shown(blocks: int) -> Iterator[Any]:
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    with Bar(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()) as bar:
+    # Drawn when told, never by a timer: a thread that draws would disturb the generator in this process.
+    with Bar(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), auto_refresh=False) as bar:
         task = bar.add_task("starting", total=blocks)
-        yield lambda progress: bar.update(task, completed=progress.blocks_accepted, description=_line(progress))
+        yield lambda progress: bar.update(task, completed=progress.blocks_accepted, description=_line(progress), refresh=True)
 
 
 def _line(progress: Progress) -> str:

@@ -28,7 +28,8 @@ from pathlib import Path
 
 from designs.building_blocks.knobs import knob_table
 from loadtests.manifest import REPOSITORY
-from loadtests.report import change, interval, number, safety_findings
+from loadtests.number_format import change, interval, number
+from loadtests.report_verdict import safety_findings
 from loadtests.result import Comparison, Result
 from workbench.catalogue import DESIGNS, Design
 from workbench.comparison import workload_of

@@ -35,7 +35,7 @@ from loadtests.url_shortener.history import (
     unique_codes,
 )
 from loadtests.url_shortener.mixes import CARD, DEFAULT_MIX, MIXES
-from loadtests.workload import Exchange, Mix, Target
+from loadtests.workload import Exchange, Mix, SeedingFailed, Target
 
 BULK_LINKS = 100  # the most one bulk request may hold
 UNKNOWN_CODES = 200  # codes that the op `unknown` asks for again and again
@@ -60,10 +60,6 @@ _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class SeedingFailed(RuntimeError):
-    """The links of the plan could not be made. The message says what the service answered."""
 
 
 @dataclass(slots=True)

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from loadtests import open_loop
 from loadtests.arrivals import Plan, make_plan
-from loadtests.open_loop import LoadGenerator, LoopTimer, Response, closed_loop, parse_response, replay
+from loadtests.http_response import MAX_RESPONSE_BYTES, Response, parse_response
+from loadtests.one_shot_timer import LoopTimer
+from loadtests.open_loop import LoadGenerator, closed_loop, replay
 from loadtests.rounds import is_overloaded
 from loadtests.schedule import Disturbance, Round, Rules, void_because
 from loadtests.statistics import percentile
@@ -411,4 +413,4 @@ def test_no_bytes_at_all_break_the_parser_but_with_value_error(data: bytes) -> N
 
 def test_a_response_without_bound_is_cut_off() -> None:
     with pytest.raises(ValueError, match="too large"):
-        parse_response(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(open_loop.MAX_RESPONSE_BYTES))
+        parse_response(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(MAX_RESPONSE_BYTES))

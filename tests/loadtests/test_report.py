@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from loadtests import report
+from loadtests.block_chart import block_chart, block_ratio
+from loadtests.number_format import change, interval, number
+from loadtests.ratio_scale import ratio_scale
+from loadtests.report_card import render_card, rich_card
+from loadtests.report_markdown import render_markdown
+from loadtests.report_tables import PERCENTILES, missing_percentiles
+from loadtests.report_verdict import safety_findings, verdict
 from loadtests.result import Ratio, Result
+from loadtests.six_questions import six_questions
 from tests.loadtests.sample_result import sample_result
 
 THREE = ("cache=none", "cache=aside", "cache=refresh-ahead")
@@ -109,8 +117,8 @@ def test_each_figure_of_each_variant_stands_in_a_table_that_needs_no_script(name
         for comparison in comparisons:
             assert comparison.title in text
             if comparison.ratio:
-                assert report.change(comparison.ratio.estimate).replace("\xa0", " ") in text.replace("\xa0", " ")
-                assert report.interval(comparison.ratio) in text
+                assert change(comparison.ratio.estimate).replace("\xa0", " ") in text.replace("\xa0", " ")
+                assert interval(comparison.ratio) in text
     for sentence in [*result.bought, *result.paid, result.noise_sentence, result.manifest.command]:
         assert sentence in text
 
@@ -171,44 +179,44 @@ def test_text_of_a_record_is_shown_and_never_becomes_markup(name: str) -> None:
 
 def test_text_of_a_record_is_inert_in_markdown_and_in_the_terminal() -> None:
     result = sample_result(("cache=none", HOSTILE), headline=f"{HOSTILE} wins")
-    markdown = report.render_markdown(result)
+    markdown = render_markdown(result)
     assert "<script" not in markdown
     assert "<img" not in markdown
     rows = [line for line in markdown.splitlines() if "(primary)" in line or "CPU per request, all" in line]
     assert rows
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {8}
-    assert "\x1b" not in report.render_card(result, 80)
+    assert "\x1b" not in render_card(result, 80)
     shown = io.StringIO()
-    Console(width=120, file=shown, color_system=None).print(report.rich_card(result))
+    Console(width=120, file=shown, color_system=None).print(rich_card(result))
     assert "\x1b" not in shown.getvalue()
     assert "[bold]" in shown.getvalue()
 
 
 def test_broken_safety_is_said_before_any_speed() -> None:
     result = sample_result(unsafe=True)
-    said = report.verdict(result)
+    said = verdict(result)
     assert said.headline == "Not safe: cache=aside breaks “no acknowledged link is lost”"
     assert result.headline in said.subline
     page = page_of(result)
     assert page.inside("h1") == page.inside("title")[:1] == [said.headline]
     assert page.all("header")[0]["class"] == "invalid"
-    assert report.render_markdown(result).startswith("# Not safe")
-    card = report.render_card(result, 80)
+    assert render_markdown(result).startswith("# Not safe")
+    card = render_card(result, 80)
     assert card.startswith("Not safe")
     assert "Safety: INVALID" in card
-    first = report.safety_findings(result)[0]
+    first = safety_findings(result)[0]
     assert (first.verdict, first.variants, first.counts) == ("invalid", "cache=aside", "acknowledged 118, lost 2")
 
 
 def test_safety_that_nobody_checked_is_unknown_and_says_so() -> None:
     result = sample_result().model_copy(update={"safety": {}})
-    assert "Safety is unknown: nothing was checked" in report.verdict(result).subline
+    assert "Safety is unknown: nothing was checked" in verdict(result).subline
     assert "nothing was checked" in page_of(result).text
-    assert "Safety: UNKNOWN" in report.render_card(result, 80)
+    assert "Safety: UNKNOWN" in render_card(result, 80)
 
 
 def test_invariants_that_hold_everywhere_share_a_line_with_their_counts_side_by_side() -> None:
-    findings = report.safety_findings(sample_result())
+    findings = safety_findings(sample_result())
     assert [f.invariant for f in findings] == [
         "no acknowledged link is lost",
         "no code names two links",
@@ -223,7 +231,7 @@ def test_a_percentile_without_enough_samples_is_grey_and_says_why() -> None:
     grey = [attrs for attrs in page.all("td") if attrs.get("class") == "n none"]
     assert len(grey) == 4  # p99.9 of two variants, from the planned start and from the actual send
     assert "p99.9 needs 10,000 samples; cache=none has 7,164 and cache=aside has 7,164." in page.text
-    assert report.missing_percentiles(sample_result(blocks=10)) == []
+    assert missing_percentiles(sample_result(blocks=10)) == []
 
 
 def test_an_overloaded_variant_has_no_percentiles_and_says_why() -> None:
@@ -239,14 +247,14 @@ def test_an_overloaded_variant_has_no_percentiles_and_says_why() -> None:
 def test_below_six_blocks_no_interval_is_pretended() -> None:
     result = sample_result(blocks=4)
     assert "no interval" in page_of(result).text
-    reproduces = report.six_questions(result)[3]
+    reproduces = six_questions(result)[3]
     assert reproduces.tone == "caution"
     assert "no 95 % interval exists" in reproduces.text
 
 
 def test_a_rejected_block_is_shown_with_its_reason_and_crossed_out() -> None:
     result = sample_result()
-    chart = report.block_chart(result)
+    chart = block_chart(result)
     rejected = [dot for dot in chart.dots if not dot.accepted]
     assert len(rejected) == 1
     assert "rejected: generator lag p99 3.4 ms" in rejected[0].label
@@ -257,7 +265,7 @@ def test_a_rejected_block_and_its_repetition_share_an_index_and_keep_their_own_p
     result = sample_result()
     blocks = [block.model_copy(update={"index": min(block.index, 3)}) for block in result.blocks]
     again = result.model_copy(update={"blocks": blocks})
-    assert [dot.place for dot in report.block_chart(again).dots] == list(range(len(blocks)))
+    assert [dot.place for dot in block_chart(again).dots] == list(range(len(blocks)))
     cells = [cell for cell in page_of(again).inside("td") if cell.startswith("cache=aside: ")]
     assert len(cells) == len(blocks)
     assert not any(";" in cell for cell in cells)
@@ -265,7 +273,7 @@ def test_a_rejected_block_and_its_repetition_share_an_index_and_keep_their_own_p
 
 def test_each_block_of_each_variant_has_its_mark_and_the_control_stands_beside_them() -> None:
     result = sample_result(THREE)
-    chart = report.block_chart(result)
+    chart = block_chart(result)
     assert len(chart.dots) == 2 * len(result.blocks)
     assert [span.variant for span in chart.spans] == [1, 2, 0]
     assert chart.spans[-1].label.startswith("A/A control")
@@ -277,9 +285,9 @@ def test_each_block_of_each_variant_has_its_mark_and_the_control_stands_beside_t
 def test_a_figure_that_counted_nothing_has_no_ratio() -> None:
     block = sample_result().blocks[0]
     empty = block.model_copy(update={"figures": {"a": {"f": 0.0, "g": 2.0}, "b": {"f": 3.0, "g": 1.0}}})
-    assert report.block_ratio(empty, "f", "a", "b") is None
-    assert report.block_ratio(empty, "missing", "a", "b") is None
-    assert report.block_ratio(empty, "g", "a", "b") == 0.5
+    assert block_ratio(empty, "f", "a", "b") is None
+    assert block_ratio(empty, "missing", "a", "b") is None
+    assert block_ratio(empty, "g", "a", "b") == 0.5
 
 
 @pytest.mark.parametrize(
@@ -289,40 +297,38 @@ def test_a_figure_that_counted_nothing_has_no_ratio() -> None:
 def test_errors_are_told_by_their_share(statuses: dict[str, int], short: str, tone: str) -> None:
     result = sample_result()
     variants = [variant.model_copy(update={"statuses": statuses}) for variant in result.variants]
-    answer = report.six_questions(result.model_copy(update={"variants": variants}))[2]
+    answer = six_questions(result.model_copy(update={"variants": variants}))[2]
     assert (answer.short, answer.tone) == (short, tone)
 
 
 def test_a_filled_core_is_called_a_limit() -> None:
     result = sample_result()
     busy = result.model_copy(update={"manifest": result.manifest.model_copy(update={"rate_per_s": 6_000.0})})
-    assert report.six_questions(result)[1].short == "No"
-    assert report.six_questions(busy)[1].tone == "bad"
+    assert six_questions(result)[1].short == "No"
+    assert six_questions(busy)[1].tone == "bad"
 
 
 def test_a_baseline_that_differs_from_itself_casts_doubt() -> None:
     result = sample_result().model_copy(update={"noise_floor": with_limits(1.04, 1.09, 1.13)})
-    assert report.six_questions(result)[3].short == "Doubtful"
+    assert six_questions(result)[3].short == "Doubtful"
 
 
 def test_requests_that_were_planned_but_not_sent_are_noticed() -> None:
     result = sample_result()
     variants = [variant.model_copy(update={"requests": 500}) for variant in result.variants]
-    answer = report.six_questions(result.model_copy(update={"variants": variants}))[5]
+    answer = six_questions(result.model_copy(update={"variants": variants}))[5]
     assert (answer.short, answer.tone) == ("Not all of it", "bad")
 
 
 def test_a_result_without_samples_blocks_or_errors_still_renders() -> None:
     result = sample_result()
-    nothing = result.variants[0].latency_sent.model_copy(
-        update={"samples": 0, "ecdf": [], **dict.fromkeys(report.PERCENTILES.values())}
-    )
+    nothing = result.variants[0].latency_sent.model_copy(update={"samples": 0, "ecdf": [], **dict.fromkeys(PERCENTILES.values())})
     gone = {"latency_intended": nothing, "latency_sent": nothing, "over_time": [], "statuses": {}, "figures": {}, "requests": 0}
     variants = [variant.model_copy(update=gone) for variant in result.variants]
     empty = result.model_copy(update={"variants": variants, "blocks": [], "bought": [], "paid": [], "comparisons": [[]]})
     assert page_of(empty).inside("h1") == [result.headline]
-    assert "nothing this run could see" in report.render_markdown(empty)
-    assert "nothing this run could see" in report.render_card(empty, 60)
+    assert "nothing this run could see" in render_markdown(empty)
+    assert "nothing this run could see" in render_card(empty, 60)
 
 
 def test_equal_stands_in_the_middle_of_the_table_of_figures_although_all_of_them_shrank() -> None:
@@ -332,7 +338,7 @@ def test_equal_stands_in_the_middle_of_the_table_of_figures_although_all_of_them
 @settings(max_examples=30)
 @given(width=st.integers(20, 200))
 def test_the_card_fits_the_terminal(width: int) -> None:
-    card = report.render_card(sample_result(), width)
+    card = render_card(sample_result(), width)
     assert max(len(line) for line in card.splitlines()) <= width
     unwrapped = " ".join(card.split())
     assert unwrapped.index("What you buy") < unwrapped.index("What you pay") < unwrapped.index("Safety: VALID")
@@ -342,23 +348,23 @@ def test_the_card_fits_the_terminal(width: int) -> None:
 def test_the_coloured_card_says_what_the_plain_one_says() -> None:
     result = sample_result()
     shown = io.StringIO()
-    Console(width=400, file=shown, color_system=None).print(report.rich_card(result))
+    Console(width=400, file=shown, color_system=None).print(rich_card(result))
     for sentence in [result.headline, *result.bought, *result.paid, result.noise_sentence]:
         assert sentence in shown.getvalue()
 
 
 def test_markdown_has_the_same_numbers_as_the_page() -> None:
-    markdown = report.render_markdown(sample_result())
+    markdown = render_markdown(sample_result())
     primary = next(line for line in markdown.splitlines() if "(primary)" in line)
     assert primary.count("|") == 8
-    assert report.interval(sample_result().comparisons[0][2].ratio or with_limits(1, 1, 1)).strip("[]") in primary
+    assert interval(sample_result().comparisons[0][2].ratio or with_limits(1, 1, 1)).strip("[]") in primary
     assert "    designs compare url\\_shortener" not in markdown  # a command is copied, so it is not escaped
     assert "    designs compare url_shortener" in markdown
 
 
 @given(ratio=st.floats(0.01, 100.0), other=st.floats(0.01, 100.0), margin=st.floats(0.01, 0.3))
 def test_the_axis_keeps_order_and_puts_half_as_far_from_equal_as_double(ratio: float, other: float, margin: float) -> None:
-    scale = report.ratio_scale([ratio, 1 / ratio], margin)
+    scale = ratio_scale([ratio, 1 / ratio], margin)
     low, high = sorted((ratio, other))
     assert 0 <= scale.at(low) <= scale.at(high) <= 100
     assert math.isclose(scale.at(1.0), 50.0, abs_tol=0.02)
@@ -373,14 +379,14 @@ def test_the_axis_keeps_order_and_puts_half_as_far_from_equal_as_double(ratio: f
     [(0.62, "−38 %"), (1.0, "0.0 %"), (1.013, "+1.3 %"), (0.9996, "0.0 %"), (1.5, "+50 %"), (3.2, "3.2 ×"), (40.0, "40 ×")],
 )
 def test_a_ratio_is_said_as_people_say_it(ratio: float, said: str) -> None:
-    assert report.change(ratio) == said.replace(" ", "\N{NO-BREAK SPACE}")
+    assert change(ratio) == said.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def test_an_interval_speaks_the_unit_of_its_estimate() -> None:
-    assert report.interval(with_limits(0.59, 0.62, 0.64)) == "[−41, −36]"
-    assert report.interval(with_limits(0.99, 1.013, 1.04)) == "[−1.0, +4.0]"
-    assert report.interval(with_limits(1.9, 3.2, 3.51)) == "[1.9, 3.51]"
-    assert report.interval(with_limits(None, 0.62, None)) == ""
+    assert interval(with_limits(0.59, 0.62, 0.64)) == "[−41, −36]"
+    assert interval(with_limits(0.99, 1.013, 1.04)) == "[−1.0, +4.0]"
+    assert interval(with_limits(1.9, 3.2, 3.51)) == "[1.9, 3.51]"
+    assert interval(with_limits(None, 0.62, None)) == ""
 
 
 @pytest.mark.parametrize(
@@ -388,12 +394,12 @@ def test_an_interval_speaks_the_unit_of_its_estimate() -> None:
     [(0.0, "0"), (0.18239, "0.182"), (0.5, "0.5"), (14.0, "14"), (149.2, "149"), (12_034.4, "12,034"), (-2.5, "-2.5")],
 )
 def test_numbers_carry_three_digits(value: float, said: str) -> None:
-    assert report.number(value) == said
+    assert number(value) == said
 
 
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_any_number_can_be_said(value: float) -> None:
-    said = report.number(value)
+    said = number(value)
     if math.isfinite(value) and abs(value) >= 1e-3:
         assert math.isclose(float(said.replace(",", "")), value, rel_tol=0.006)
 

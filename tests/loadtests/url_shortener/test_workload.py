@@ -16,12 +16,11 @@ from loadtests.url_shortener import workload as module
 from loadtests.url_shortener.mixes import MIXES
 from loadtests.url_shortener.workload import (
     VISITORS,
-    SeedingFailed,
     UrlShortenerWorkload,
     location,
     unknown_code,
 )
-from loadtests.workload import Exchange, Mix, Target, Workload
+from loadtests.workload import Exchange, Mix, SeedingFailed, Target, Workload
 from tests.loadtests.url_shortener.tiny_shortener import API_KEY, Flaw, TinyShortener, running
 
 SEED = 11
