@@ -64,7 +64,7 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 ratios={"create": 0.90, "redirect": 0.10},
                 keys=200,
                 zipf_s=1.0,
-                rate_per_s=120.0,
+                rate_per_s=250.0,
                 knobs=UNLIMITED,
             ),
             Mix(
