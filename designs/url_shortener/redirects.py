@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
+import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from designs.building_blocks.cache_layers import CacheUnavailable
@@ -29,6 +30,8 @@ from designs.url_shortener.urls import is_code, is_reserved
 TEMPLATE = "/{code}"
 PERMANENT_MAX_AGE_S = 86_400
 MISSING_TAKES_S = 0.005
+
+log = structlog.get_logger()
 
 REFUSALS: Mapping[Refusal, Problem] = {
     # One answer for missing, deleted and disabled: nobody learns which codes were ever used.
@@ -62,6 +65,7 @@ _REFUSED = {refusal: problem_answer(problem) for refusal, problem in REFUSALS.it
 _UNAVAILABLE = problem_answer(
     Problem(503, "temporarily-unavailable", "the link can't be looked up at the moment; try again", headers={"Retry-After": "1"})
 )
+_BROKEN = problem_answer(Problem(500, "internal-error", "something went wrong here; the visit was not counted"))
 _VISITS = frozenset({"GET", "HEAD"})
 _NO_BODY = (b"content-length", b"0")
 _NO_STORE = (b"cache-control", b"no-store")
@@ -143,6 +147,9 @@ class RedirectRoute:
                 verdict = await self._shortener.visit(code, counts=counts)
         except (StoreError, CacheUnavailable):
             return _UNAVAILABLE
+        except Exception:  # nobody foresaw it; in front of the framework, nobody else would turn it into an answer
+            log.exception("redirect_failed")
+            return _BROKEN
         if isinstance(verdict, Redirect):
             return verdict
         if verdict is Refusal.MISSING:

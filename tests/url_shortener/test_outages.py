@@ -27,6 +27,20 @@ def is_refused(answer: httpx2.Response) -> bool:
 
 
 @pytest.mark.parametrize("path", ["asgi", "fastapi"])
+def test_an_error_that_nobody_foresaw_is_a_problem_document_on_both_paths(path: str, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running_replica(knobs(**PLAIN | {"redirect_path": path}), tmp_path) as replica:
+            code = (await replica.create())["code"]
+            with failing(replica.parts.store, "get", ZeroDivisionError("a bug")):
+                answer = await replica.visit(code)
+            assert answer.status_code == 500
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert "a bug" not in answer.text
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("path", ["asgi", "fastapi"])
 @pytest.mark.parametrize("layers", ["redis", "both"])
 @pytest.mark.parametrize("cache", ["aside", "write-through"])
 @pytest.mark.parametrize("how", ["cut", "silent"])
