@@ -61,7 +61,7 @@ class Telemetry:
 
 
 class RequestSeconds:
-    """`http_request_duration_seconds`: the same exposition as the client library's histogram at half its cost per request.
+    """`http_request_duration_seconds`: the same exposition as the client library's histogram, at a fraction of its cost.
 
     That is worth 40 lines because it is paid on the hottest path of every design. For one event loop: nothing is locked.
     """
