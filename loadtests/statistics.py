@@ -9,7 +9,6 @@ Statistics 34 (1963); Hollander, Wolfe and Chicken, "Nonparametric Statistical M
 from __future__ import annotations
 
 import math
-import random
 import statistics
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,8 +19,6 @@ from loadtests.result import Ratio
 
 Verdict = Literal["less", "more", "same", "inconclusive"]
 CONFIDENCE = 0.95
-EXACT_FLIPS_UP_TO = 14
-SAMPLED_FLIPS = 20_000
 ECDF_POINTS = 200
 SAMPLES_BEYOND_PERCENTILE = 10
 
@@ -51,11 +48,6 @@ def ratio(log_ratios: Sequence[float]) -> Ratio:
     )
 
 
-def hodges_lehmann(differences: Sequence[float]) -> float:
-    """The median of the averages of all pairs, each value paired with itself too."""
-    return statistics.median(walsh_averages(differences))
-
-
 def walsh_averages(differences: Sequence[float]) -> list[float]:
     """(d_i + d_j) / 2 for all i <= j, sorted: n(n+1)/2 of them."""
     return sorted((a + b) / 2 for i, a in enumerate(differences) for b in differences[i:])
@@ -73,28 +65,6 @@ def signed_rank_cut(n: int, confidence: float = CONFIDENCE) -> tuple[int | None,
         shifted = [0] * rank + subsets
         subsets = [a + b for a, b in zip(subsets + [0] * rank, shifted, strict=True)]
     return _cut(subsets, 2**n, confidence)
-
-
-def sign_flip_p(differences: Sequence[float], rng: random.Random | None = None) -> float:
-    """Two-sided p of the mean under random signs (Fisher's randomisation test).
-
-    Exact up to 14 values, all sign patterns counted; above, over 20,000 patterns from `rng`, the observed one included.
-    """
-    observed = abs(math.fsum(differences)) * (1 - 1e-12)
-    n = len(differences)
-    if n <= EXACT_FLIPS_UP_TO:
-        sums = [0.0]
-        for value in differences:
-            sums = [total + value for total in sums] + [total - value for total in sums]
-        return sum(abs(total) >= observed for total in sums) / len(sums)
-    if rng is None:
-        raise ValueError(f"more than {EXACT_FLIPS_UP_TO} values need a random generator")
-    extreme = 1
-    for _ in range(SAMPLED_FLIPS - 1):
-        signs = rng.getrandbits(n)
-        total = sum(value if signs >> i & 1 else -value for i, value in enumerate(differences))
-        extreme += abs(total) >= observed
-    return extreme / SAMPLED_FLIPS
 
 
 def verdict(ratio: Ratio, margin: float) -> Verdict:

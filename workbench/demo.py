@@ -11,7 +11,7 @@ from workbench.terminal import say
 QUESTION = """\
 Question    Design a URL shortener that counts clicks. Should a redirect wait until its click is counted?
 Trade-off   clicks=sync writes each click to the store before it redirects: nothing is lost, every visitor pays.
-            clicks=redis_streams redirects at once and queues the click for a worker: a killed replica loses 100 ms of clicks.
+            clicks=redis_streams redirects at once and queues the click: a killed replica loses {flush_ms:g} ms of clicks.
 What runs   two URL shorteners side by side, each on SQLite and a redis-server of its own, under the same seeded plan of
             browsers that open links, in alternating rounds. About two minutes.
 """
@@ -19,7 +19,7 @@ What runs   two URL shorteners side by side, each on SQLite and a redis-server o
 
 def demo_command() -> int:
     """Exit code as `designs compare`."""
-    say(QUESTION)
-    return compare_command(
-        design_named("url_shortener"), "clicks", ("sync", "redis_streams"), blocks=8, out_dir=Path("results") / "demo"
-    )
+    design = design_named("url_shortener")
+    flush_ms = design.processes().KNOBS().model_dump()["click_flush_ms"]
+    say(QUESTION.format(flush_ms=flush_ms))
+    return compare_command(design, "clicks", ("sync", "redis_streams"), blocks=8, out_dir=Path("results") / "demo")

@@ -178,6 +178,11 @@ class LayeredCache(Generic[V]):
         self.stats.local_hits += 1
         return entry.value
 
+    @property
+    def evicted(self) -> int:
+        """Entries that left the local layer for want of room."""
+        return self._local.evicted if self._local is not None else 0
+
     async def write(self, key: str, version: int, value: V) -> None:
         """Write-through, after the store has it: replaces what is older in both layers, a negative entry as well.
 

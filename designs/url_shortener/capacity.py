@@ -14,7 +14,6 @@ from types import MappingProxyType
 SYMBOLS = 62
 SECONDS_PER_DAY = 86_400
 DAYS_PER_MONTH = 30
-SNOWFLAKE_IDS_PER_MS = 2**22  # 10 bits of worker and 12 of sequence stand below the 41 bits of milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +164,6 @@ def code_space(length: int, symbols: int = SYMBOLS) -> int:
 def colliding_pairs(links: float, length: int) -> float:
     """Pairs that would share a code, were each drawn uniformly and never checked: n(n-1)/2 over the number of codes."""
     return links * max(0.0, links - 1) / 2 / code_space(length)
-
-
-def snowflake_fits_s(length: int) -> float:
-    """For how many seconds after its epoch a 41/10/12 snowflake fits this many base62 characters."""
-    return code_space(length) / SNOWFLAKE_IDS_PER_MS / 1_000
 
 
 PRESETS: Mapping[str, Mapping[str, float | int]] = MappingProxyType(

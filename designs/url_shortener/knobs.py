@@ -58,7 +58,7 @@ class ShortenerKnobs(Knobs):
     cache_layers: Literal["process", "redis", "both"] = Field(
         default="both",
         description=(
-            "process: nanoseconds away, one copy per replica, edits seen after at most staleness_s. redis: one copy for all, a "
+            "process: no round trip, one copy per replica, edits seen after at most staleness_s. redis: one copy for all, a "
             "round trip per redirect. both: the process layer in front of the shared one."
         ),
     )
@@ -67,7 +67,7 @@ class ShortenerKnobs(Knobs):
         ge=1,
         le=1_000_000,
         examples=[1_000, 20_000, 100_000],
-        description="Links the process layer holds: hit ratio against memory (about 1 kB each).",
+        description="Links the process layer holds: hit ratio against memory.",
     )
     cache_ttl_s: float = Field(
         default=300.0,

@@ -45,11 +45,13 @@ def observe_replica(replica: Replica) -> None:
             yield CounterMetricFamily("sd_cache_loads", "Times the store was asked to fill the cache.", stats.loads)
             yield CounterMetricFamily("sd_cache_waits", "Look-ups that waited for another one's load.", stats.waits)
             yield CounterMetricFamily("sd_cache_refused_fills", "Fills that came too late.", stats.refused_fills)
+            yield CounterMetricFamily("sd_cache_evicted", "Links the process layer had no room for.", replica.cache.evicted)
             yield CounterMetricFamily("sd_cache_unavailable", "Look-ups without the shared layer.", stats.unavailable)
         if replica.breaker is not None:
             state = GaugeMetricFamily("sd_breaker_state", "0 closed, 1 half-open, 2 open.", labels=["breaker"])
             state.add_metric(["shared_cache"], BREAKER[replica.breaker.state])
             yield state
+            yield _counter("sd_breaker_opened", "Times it opened.", "breaker", {"shared_cache": replica.breaker.opened_total})
         if replica.knobs.clicks != "off":
             totals = replica.click_totals
             outcomes = {"accepted": totals.accepted, "unsure": totals.unsure, "dropped": sum(totals.dropped.values())}

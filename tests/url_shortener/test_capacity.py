@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from designs.url_shortener.capacity import PRESETS, Estimate, code_space, colliding_pairs, estimate, snowflake_fits_s
+from designs.url_shortener.capacity import PRESETS, Estimate, code_space, colliding_pairs, estimate
 from loadtests.url_shortener.mixes import MIXES
 
 
@@ -81,11 +81,6 @@ def test_a_blind_guess_at_a_billion_links_hits_as_often_as_the_table_says(length
 
 def test_a_pool_of_all_six_character_codes_takes_341_gb() -> None:
     assert estimate(code_length=6).key_pool_bytes == pytest.approx(341e9, rel=1e-3)
-
-
-def test_a_snowflake_fits_seven_characters_for_fourteen_minutes_and_ten_for_six_years() -> None:
-    assert snowflake_fits_s(7) / 60 == pytest.approx(14, rel=1e-2)
-    assert snowflake_fits_s(10) / (365 * 86_400) == pytest.approx(6.3, rel=1e-2)
 
 
 def test_servers_follow_from_the_measured_cpu_per_request_and_one_is_spare() -> None:
