@@ -132,7 +132,7 @@ class SqliteLinkStore:
 
     async def lease_range(self, name: str, size: int) -> int:
         def work(db: sqlite3.Connection) -> int:
-            upsert = "INSERT INTO ranges VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET next = next + ?2 RETURNING next"
+            upsert = "INSERT INTO ranges VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET next = next + excluded.next RETURNING next"
             return int(db.execute(upsert, (name, size)).fetchone()[0]) - size
 
         return await self._file.write(work)
