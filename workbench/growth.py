@@ -201,8 +201,8 @@ def _insert(path: Path, links: Iterator[tuple[str, str, int]]) -> None:
         db.execute("BEGIN")
         db.executemany(
             "INSERT INTO links (code, url, owner, created_at_us, version, enabled, blocked, deleted, request_id) "
-            "VALUES (?1, ?2, 'demo', ?3, ?3, 1, 0, 0, '')",
-            links,
+            "VALUES (?, ?, 'demo', ?, ?, 1, 0, 0, '')",
+            ((code, url, made_at_us, made_at_us) for code, url, made_at_us in links),
         )
         db.execute("COMMIT")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
