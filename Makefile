@@ -1,6 +1,6 @@
 # One word runs everything; each target is a thin line over the `designs` command. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: setup demo test lint format lock docs bench-redirect bench-growth clean help
+.PHONY: setup demo test lint format lock docs claims bench-selftest bench-redirect bench-growth clean help
 
 DESIGNS := .venv/bin/designs
 
@@ -28,6 +28,12 @@ lock: ## write requirements.lock anew (needs uv)
 
 docs: setup ## regenerate the tables and figures in the documents
 	@$(DESIGNS) docs
+
+claims: setup ## measure a design's claims again and record them: make claims D=url_shortener
+	@$(DESIGNS) claims $(or $(D),$(error say whose: make claims D=url_shortener))
+
+bench-selftest: setup ## the measuring measured: statistics on a simulated machine, the generator's ceiling, coordinated omission
+	@$(DESIGNS) bench selftest
 
 bench-redirect: setup ## what one redirect costs
 	@$(DESIGNS) bench redirect

@@ -74,8 +74,11 @@ def machine() -> dict[str, str]:
     }
 
 
-def pinning(generator_cpus: Iterable[int], server_pids: Iterable[int]) -> str:
-    """Where everybody runs, as the kernel says it: "servers on CPU 0, generator on CPU 1"; "unpinned" where nothing is held."""
+def pinning(generator_cpus: Iterable[int], server_pids: Iterable[int], real_time: bool = False) -> str:
+    """Where everybody runs, as the kernel says it: "servers on CPU 0, generator on CPU 1"; "unpinned" where nothing is held.
+
+    `real_time`: the generator comes first on its CPU.
+    """
     if not hasattr(os, "sched_getaffinity"):
         return "unpinned: this system has no CPU affinity"
     here = set(generator_cpus)
@@ -85,9 +88,12 @@ def pinning(generator_cpus: Iterable[int], server_pids: Iterable[int]) -> str:
             servers |= os.sched_getaffinity(pid)
         except OSError:
             continue
-    if not servers or here & servers:
+    if not servers:
+        return "unpinned: where the services run is not known"
+    if here & servers:
         return "unpinned: servers and generator share CPUs"
-    return f"servers on CPU {_listed(servers)}, generator on CPU {_listed(here)}"
+    placed = f"servers on CPU {_listed(servers)}, generator on CPU {_listed(here)}"
+    return f"{placed}, with real-time priority there" if real_time else placed
 
 
 def _listed(cpus: set[int]) -> str:

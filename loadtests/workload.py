@@ -24,6 +24,9 @@ class Mix:
     zipf_s: float
     rate_per_s: float
     knobs: Mapping[str, str] = field(default_factory=dict)  # what the mix needs of both variants to bite, e.g. a short TTL
+    touch: str = ""  # this op is sent once for each key before a block, so that caches are as full as after a day; "" starts cold
+    then: Mapping[str, tuple[str, float]] = field(default_factory=dict)  # op -> the op that follows it, and after how many seconds
+    clients: int = 0  # requests come from so many, each remembered by its number; 0: nobody is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,17 @@ class Target:
     data_dir: str = ""
 
 
+NO_ANSWER = 0
+NOT_SENT = -1
+
+
 @dataclass(slots=True)
 class Exchange:
-    """One request and what came back. Times are monotonic seconds of the generator's clock; status 0 is a transport error."""
+    """One request and what came back. Times are monotonic seconds of the generator's clock.
+
+    Status `NO_ANSWER`: a transport error or a time-out. Status `NOT_SENT`: the client had no reason to ask (its own cache holds
+    the answer, or the step before failed); then all times but the intended one are when that was decided.
+    """
 
     op: str
     key: int
@@ -53,6 +64,7 @@ class Exchange:
     end_s: float
     status: int
     response: bytes
+    client: int = 0
 
 
 class SeedingFailed(RuntimeError):
@@ -66,10 +78,18 @@ class Workload(Protocol):
     default_mix: Mapping[str, str]  # knob -> the mix that shows its trade-off; "" for any other knob
 
     async def seed(self, target: Target, mix: Mix, seed: int) -> None:
-        """Make the data the plan's keys refer to. Called once per variant, before its warm-up. Raises `SeedingFailed`."""
+        """Make the data the plan's keys refer to, on a variant that has none, and forget what was known of it before.
 
-    def encode(self, target: Target, op: str, key: int, serial: int) -> tuple[int, bytes]:
-        """The index of the URL to send to, and the whole request. `serial` is unique over the run; `key` is 0 .. keys-1."""
+        Called for each variant at the start of each block. Raises `SeedingFailed`.
+        """
+
+    def encode(self, target: Target, exchange: Exchange, before: Exchange | None) -> tuple[int, bytes] | None:
+        """The index of the URL to send to, and the whole request; None for a request that the client has no reason to send.
+
+        Reads the exchange's `op`, `key` (0 .. keys-1), `serial` (unique for a variant from one `seed` to the next) and `client`.
+        `before`: the finished step that this one follows, by `Mix.then` or as the same client's last one of the same op and key;
+        None for a first step, which is encoded before the round.
+        """
 
     def observe(self, target: Target, exchanges: Sequence[Exchange]) -> None:
         """Take in the history of one round (warm-up included: the invariants hold there too)."""
@@ -78,7 +98,7 @@ class Workload(Protocol):
         """Counted work so far (store round trips, cache loads, hits, Redis commands, bytes), rising; read between rounds."""
 
     async def check(self, target: Target) -> Sequence[SafetyCheck]:
-        """Judge the whole history once the load is over (asks the target what it kept)."""
+        """Judge the whole history since the last `seed`, once the load of the block is over (asks the target what it kept)."""
 
     def card(self, knob: str, baseline: str, other: str) -> tuple[str, ...]:
         """Figures (of `counters` or of the measuring) that the trade-off card shows for this knob, most telling first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-BENCHES = ("redirect", "growth")
+BENCHES = ("redirect", "growth", "generator", "selftest")
 MAX_LINKS = 10_000_000
 
 
@@ -32,6 +32,14 @@ def bench_command(name: str, *, record: bool = False, links: str = "") -> int:
         from workbench.redirect_cost import redirect_command
 
         return redirect_command(record=record)
+    if name == "generator":
+        from workbench.generator_bench import generator_command
+
+        return generator_command(record=record)
+    if name == "selftest":
+        from workbench.selftest import selftest_command
+
+        return selftest_command(record=record)
     raise UnknownBench(f"there is no bench {name!r}; the benches are {', '.join(BENCHES)}")
 
 

@@ -28,7 +28,7 @@ class DesignProcesses(Protocol):
     KNOBS: type[Knobs]
 
     def needs(self, knobs: Knobs) -> frozenset[str]:
-        """Which servers must run beside it: a subset of {"redis"}."""
+        """Which servers must run beside it: a subset of {"redis", "traces"}."""
 
     def processes(
         self,

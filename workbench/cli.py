@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 from typer.core import TyperGroup
@@ -66,22 +66,54 @@ class SentenceErrors(TyperGroup):
 def exit_code_of(error: Exception) -> ExitCode | None:
     """None for an error nobody expected."""
     from designs.building_blocks.knobs import KnobError
+    from loadtests.capacity.slo import BadSlo
+    from loadtests.capacity.usl import ScipyMissing
     from loadtests.cpu_clock import Unreadable
+    from loadtests.declared.workload_file import BadWorkloadFile
     from loadtests.workload import SeedingFailed
     from workbench.bench import BenchFailed, UnknownBench
     from workbench.catalogue import UnknownDesign
+    from workbench.claims import BadClaims, NoClaims
     from workbench.comparison import UnknownMix
+    from workbench.diff import NoRun, NotComparable
     from workbench.docs import DocumentError
     from workbench.embedded_redis import NoRedisServer, RedisFailed
     from workbench.launch import DataFolderBusy, PortTaken
     from workbench.load import LoadRefused, NoLoadTest
     from workbench.measurements import BadRecord, NoRecord
     from workbench.processes import ProcessFailed
+    from workbench.service_targets import BadService, Unreachable
 
     codes: dict[ExitCode, tuple[type[Exception], ...]] = {
-        ExitCode.INVALID: (ProcessFailed, RedisFailed, BenchFailed, DocumentError, NoRecord, BadRecord, SeedingFailed, Unreadable),
-        ExitCode.USAGE: (KnobError, UnknownDesign, DataFolderBusy, PortTaken, LoadRefused, UsageError, UnknownBench, UnknownMix),
-        ExitCode.MISSING: (NoRedisServer, NoLoadTest, NotInstalled),
+        ExitCode.INVALID: (
+            ProcessFailed,
+            RedisFailed,
+            BenchFailed,
+            BadClaims,
+            DocumentError,
+            NoRecord,
+            BadRecord,
+            SeedingFailed,
+            Unreadable,
+            Unreachable,
+        ),
+        ExitCode.USAGE: (
+            BadSlo,
+            KnobError,
+            UnknownDesign,
+            DataFolderBusy,
+            PortTaken,
+            LoadRefused,
+            UsageError,
+            UnknownBench,
+            UnknownMix,
+            NoClaims,
+            BadService,
+            BadWorkloadFile,
+            NoRun,
+            NotComparable,
+        ),
+        ExitCode.MISSING: (NoRedisServer, NoLoadTest, NotInstalled, ScipyMissing),
     }
     return next((code for code, kinds in codes.items() if isinstance(error, kinds)), None)
 
@@ -214,13 +246,29 @@ def load(
     words: Assignments = None,
     mix: Annotated[str, typer.Option(help="Who does what, in which ratios (else the design's usual mix).")] = "",
     users: Annotated[int, typer.Option(min=1, max=10_000, help="Users at the peak.")] = 20,
-    spawn_rate: Annotated[float, typer.Option(min=0.1, help="Users started per second.")] = 10.0,
+    spawn_rate: Annotated[float | None, typer.Option(min=0.1, help="Users started per second (else 10).")] = None,
+    shape: Annotated[
+        Literal["steps", "spike", "ramp", "soak"] | None, typer.Option(help="How the number of users changes over the run time.")
+    ] = None,
+    open_loop: Annotated[
+        bool, typer.Option("--open-loop", help="Send by a plan, however slow the answers are; latency from the intended start.")
+    ] = False,
+    rate: Annotated[float | None, typer.Option(min=0.1, help="Requests per second of the open loop (else the mix's own).")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Replays the same plan of the open loop.")] = None,
     run_time: Annotated[
         str | None, typer.Option(help="How long, e.g. 30s or 5m (headless: 30s; with the page: until stopped).")
     ] = None,
     headless: Annotated[
         bool, typer.Option("--headless/--page", help="Run at once and print a summary, or open Locust's page.")
     ] = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where Locust's report (HTML) and tables (CSV) go.")] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Worker processes, for machines with CPUs to spare.")] = 1,
+    master: Annotated[bool, typer.Option("--master", help="Count what workers elsewhere send; prints how to start one.")] = False,
+    expect_workers: Annotated[int, typer.Option(min=1, max=1000, help="Headless master: begin when so many are there.")] = 1,
+    master_bind: Annotated[str, typer.Option(metavar="IP", help="Where the master listens to its workers.")] = "127.0.0.1",
+    worker: Annotated[bool, typer.Option("--worker", help="Send what a master says (the key in DESIGNS_API_KEY).")] = False,
+    master_host: Annotated[str, typer.Option(metavar="HOST", help="The worker's master.")] = "127.0.0.1",
+    master_port: Annotated[int | None, typer.Option(min=1, max=65535, help="The master's port (else Locust's usual one).")] = None,
     host: Annotated[
         str | None, typer.Option(metavar="URL", help="A service that already runs (its key in DESIGNS_API_KEY).")
     ] = None,
@@ -228,41 +276,50 @@ def load(
     replicas: Replicas = 1,
 ) -> None:
     """Load a design with Locust. Starts the design itself unless --host says where one runs."""
-    from workbench.load import locust_argv, locust_file, page_port, refuse_remote, run_locust
-    from workbench.processes import cpu_plan
+    from workbench import load as locust
 
     chosen, turned = _chosen(design, words)
     if host and not allow_remote:
-        refuse_remote(host)
-    if host and words:
+        locust.refuse_remote(host)
+    if (host or worker) and words:
         raise UsageError("the knobs of a service that already runs can't be turned from here; leave out KNOB=VALUE or --host")
-    file = locust_file(chosen)
-    locust_page = None if headless else page_port()
-    plan = cpu_plan()
+    known_key = os.environ.get("DESIGNS_API_KEY", "")
+    if worker and not known_key:
+        raise UsageError("a worker needs the key of the service in DESIGNS_API_KEY; its master prints the whole command")
+    options = locust.LoadOptions(
+        users=users,
+        spawn_rate=spawn_rate,
+        run_time=run_time,
+        page_port=None if headless or open_loop or worker else locust.page_port(),
+        shape=shape or "",
+        open_loop=open_loop,
+        plan_rate=rate,
+        plan_seed=seed,
+        processes=processes,
+        master=master,
+        expect_workers=expect_workers,
+        master_bind=master_bind,
+        worker=worker,
+        master_host=master_host,
+        master_port=master_port or (locust.MASTER_PORT if worker else locust.free_master_port()),
+        out=out,
+    )
+    file = locust.locust_file(chosen)
+    plan = locust.load_cpus(processes)
+    if crowded := locust.crowding(processes, os.cpu_count() or 1):
+        say_aside(f"designs: {crowded}")
 
     def loaded(urls: tuple[str, ...], api_key: str) -> int:
-        argv = locust_argv(
-            file,
-            urls[0],
-            users=users,
-            spawn_rate=spawn_rate,
-            run_time=run_time or ("30s" if headless else None),
-            page_port=locust_page,
-        )
-        if locust_page is not None:
-            say(f"page      http://127.0.0.1:{locust_page} (Ctrl-C ends it)")
-        env = {
-            **os.environ,
-            "DESIGNS_URLS": ",".join(urls),
-            "DESIGNS_API_KEY": api_key,
-            "DESIGNS_MIX": mix,
-            "DESIGNS_ALLOW_REMOTE": "1" if allow_remote else "",
-        }
-        return run_locust(argv, env, plan.generator if plan else None)
+        if options.page_port is not None:
+            say(f"page      http://127.0.0.1:{options.page_port} (Ctrl-C ends it)")
+        if master:
+            say(f"worker    {locust.worker_command(chosen, options, '$DESIGNS_API_KEY' if host else api_key)}")
+        env = locust.locust_environment(urls, api_key, mix, allow_remote)
+        return locust.run_locust(locust.locust_argv(file, urls, options), env, plan.generator if plan else None)
 
     with _ended_by_signals():
-        if host:
-            failed = loaded((host.rstrip("/"),), os.environ.get("DESIGNS_API_KEY", ""))
+        if host or worker:
+            failed = loaded((host.rstrip("/"),) if host else (), known_key)
         else:
             with _running(chosen, turned, replicas=replicas, cpus=plan.servers if plan else None) as running:
                 failed = loaded(running.urls, running.api_key)
@@ -272,8 +329,10 @@ def load(
 
 @app.command()
 def compare(
-    design: DesignName,
-    knob: Annotated[str, typer.Argument(help="The knob whose values are compared.", autocompletion=complete_knob)],
+    design: Annotated[
+        str | None, typer.Argument(metavar="DESIGN", help="A design of `designs list`.", autocompletion=complete_design)
+    ] = None,
+    knob: Annotated[str | None, typer.Argument(help="The knob whose values are compared.", autocompletion=complete_knob)] = None,
     values: Annotated[
         list[str] | None,
         typer.Argument(help="Its values, the baseline first (else all its choices).", autocompletion=complete_value),
@@ -281,30 +340,71 @@ def compare(
     rate: Annotated[float | None, typer.Option(min=0.1, help="Requests per second, open loop.")] = None,
     blocks: Annotated[int | None, typer.Option(min=1, max=1000, help="Interleaved blocks per variant.")] = None,
     round_s: Annotated[float | None, typer.Option(min=0.1, max=600, help="Seconds of a variant's turn.")] = None,
-    mix: Annotated[str | None, typer.Option(help="Who does what, in which ratios (else the knob's own mix).")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Replays the same plan of requests.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the result and its report go.")] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="A knob both sides share; repeatable.")
+    margin: Annotated[
+        float | None, typer.Option(min=0.001, max=1, help="Differences below it are called none (0.05: 5 %, the usual one).")
     ] = None,
-    record: Annotated[bool, typer.Option("--record", help="Keep the figures for the documents.")] = False,
+    primary: Annotated[
+        str | None, typer.Option(metavar="FIGURE", help="What the verdict is about (else CPU per request, where it is known).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the result and its report go.")] = None,
+    mix: Annotated[str | None, typer.Option(help="Designs: who does what, in which ratios (else the knob's own mix).")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Designs: a knob both sides share; repeatable.")
+    ] = None,
+    control: Annotated[
+        bool, typer.Option("--control", help="Designs: run a second copy of the baseline too, to see the noise between copies.")
+    ] = False,
+    no_restart: Annotated[
+        bool, typer.Option("--no-restart", help="Designs: all blocks measure the same processes, whose state goes on.")
+    ] = False,
+    record: Annotated[bool, typer.Option("--record", help="Designs: keep the figures for the documents.")] = False,
+    url: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]URL", help="Services: one that already runs; repeatable, the baseline first."),
+    ] = None,
+    workload: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Services: who asks them what, in TOML (see loadtests/examples).")
+    ] = None,
+    pid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:ROLE]=PID", help="Services: a process whose CPU counts, where its port does not tell."),
+    ] = None,
+    allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Services: their owner agreed to be loaded.")] = False,
 ) -> None:
-    """Compare the values of one knob under the same load.
+    """Compare the values of one knob under the same load, or services that already run.
 
     They run side by side and take turns: what does each buy, what does it cost?
-    """
-    from designs.building_blocks.knobs import knob_table
 
-    chosen, _ = _chosen(design, assignments)
-    rows = {row.name: row for row in knob_table(chosen.processes().KNOBS)}
-    name = knob.replace("-", "_")
-    if name not in rows:
-        raise UsageError(f"there is no knob {knob!r}; the knobs are {', '.join(rows)}")
-    alternatives = tuple(dict.fromkeys(values or rows[name].choices))
-    if len(alternatives) < 2:
-        raise UsageError(f"a comparison needs two values of {name} or more; name them, the baseline first")
-    for value in alternatives:
-        _chosen(design, [*(assignments or ()), f"{name}={value}"])
+    A design: designs compare DESIGN KNOB [VALUE...]. Your own: designs compare --url A --url B --workload FILE.
+    """
+    of_designs = {"DESIGN": design, "--mix": mix, "--set": assignments, "--control": control, "--no-restart": no_restart}
+    of_designs["--record"] = record
+    of_services = {"--url": url, "--workload": workload, "--pid": pid, "--allow-remote": allow_remote}
+    shared: dict[str, Any] = {
+        "rate_per_s": rate,
+        "blocks": blocks,
+        "round_s": round_s,
+        "seed": seed,
+        "margin": margin,
+        "primary": primary,
+        "out_dir": out,
+    }
+    if any(of_services.values()):
+        misplaced = [word for word, given in of_designs.items() if given]
+        if misplaced:
+            raise UsageError(
+                f"{misplaced[0]} belongs to a design, and {_given(of_services)} to services that already run; take one"
+            )
+        if not url or workload is None:
+            raise UsageError("services are compared by --url A --url B --workload FILE, the baseline first")
+        command = _part("workbench.services", "services_command")
+        with _ended_by_signals():
+            code = command(url, workload, pids=pid or (), allow_remote=allow_remote, **shared)
+        raise typer.Exit(code)
+    if design is None or knob is None:
+        raise UsageError("name a design and one of its knobs, or two services: --url A --url B --workload FILE")
+    chosen, name, alternatives = _alternatives(design, knob, values, assignments)
     command = _part("workbench.comparison", "compare_command")
     with _ended_by_signals():
         code = command(
@@ -313,21 +413,83 @@ def compare(
             alternatives,
             assignments=tuple(assignments or ()),
             mix=mix,
-            rate_per_s=rate,
-            blocks=blocks,
-            round_s=round_s,
-            seed=seed,
-            out_dir=out,
+            control=control,
+            restart=not no_restart,
             record=record,
+            **shared,
         )
     raise typer.Exit(code)
 
 
 @app.command()
-def demo() -> None:
-    """Run a design and one of its trade-offs, end to end."""
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="The run before: its folder, or a result.json.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="The run after.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: also says why runs can't be compared.")] = False,
+) -> None:
+    """Compare two recorded runs of the same experiment, before and after a change.
+
+    Exit code 0 whatever the difference; 2 when the runs are not comparable, with every reason.
+    """
+    code = _part("workbench.diff", "diff_command")(first, second, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command("capacity-test")
+def capacity_test(
+    design: DesignName,
+    words: Assignments = None,
+    vary: Annotated[
+        str, typer.Option(metavar="KNOB=V1,V2", help="A knob whose values are tested side by side, taking turns.")
+    ] = "",
+    slo: Annotated[
+        str | None, typer.Option(metavar="pNN<LIMIT", help="The objective: p50, p90, p99 or p99.9 below a limit in ms or s.")
+    ] = None,
+    mix: Annotated[str | None, typer.Option(help="Who does what, in which ratios (else the design's usual mix).")] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, max=50, help="How often each number of clients and each search.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Replays the same plans of requests.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the result and its report go.")] = None,
+    step_s: Annotated[float | None, typer.Option(min=0.2, max=60, help="Seconds of a step with a number of clients.")] = None,
+) -> None:
+    """Find how much a design serves within an objective, and what was full then.
+
+    A number of clients at a time, then rates until the objective is missed; about two minutes for each variant.
+    """
+    chosen, _ = _chosen(design, words)
+    knob, _, listed = vary.partition("=")
+    knob = knob.replace("-", "_")
+    values = tuple(dict.fromkeys(value for value in listed.split(",") if value))
+    if vary and not values:
+        raise UsageError(f"--vary {vary}: write a knob and its values, for example cache=none,aside")
+    for value in values:
+        _chosen(design, [*(words or ()), f"{knob}={value}"])
+    command = _part("workbench.capacity_test", "capacity_command")
     with _ended_by_signals():
-        code = _part("workbench.demo", "demo_command")()
+        code = command(
+            chosen,
+            assignments=tuple(words or ()),
+            knob=knob,
+            values=values,
+            slo=slo,
+            mix=mix,
+            repeats=repeats,
+            step_s=step_s,
+            seed=seed,
+            out_dir=out,
+        )
+    raise typer.Exit(code)
+
+
+@app.command()
+def demo(
+    name: Annotated[
+        Literal["clicks", "coordinated-omission"],
+        typer.Argument(help="A trade-off, or a stall that only one of two watches sees."),
+    ] = "clicks",
+) -> None:
+    """Run a design and one of its trade-offs, end to end, or show what load tests get wrong."""
+    with _ended_by_signals():
+        code = _part("workbench.demo", "demo_command")(name)
     raise typer.Exit(code)
 
 
@@ -369,7 +531,7 @@ def doctor() -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="redirect or growth.")],
+    name: Annotated[str, typer.Argument(help="redirect, growth, generator or selftest.")],
     record: Annotated[bool, typer.Option("--record", help="Keep the figures for the documents.")] = False,
     links: Annotated[
         str, typer.Option(metavar="N,N...", help="growth: the numbers of links to compare (else 10000,100000,1000000).")
@@ -378,6 +540,29 @@ def bench(
     """Run one of the book's measurements again."""
     with _ended_by_signals():
         code = _part("workbench.bench", "bench_command")(name, record=record, links=links)
+    raise typer.Exit(code)
+
+
+@app.command()
+def claims(
+    design: DesignName,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN", help="Runs by their record (cache.mixed), or all of a knob (cache); else every run."),
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Measure nothing; judge what is recorded.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="Print the claims and the commands behind them.")] = False,
+) -> None:
+    """Measure a design's claims again, record the runs, and say which claims hold.
+
+    0: no claim is contradicted, though the runs may leave some unsettled; they are named. 1: a claim is contradicted, a run is
+    missing, failed or was made under other conditions, or a safety check is not valid.
+    """
+    from workbench.catalogue import design_named
+
+    command = _part("workbench.remeasure", "claims_command")
+    with _ended_by_signals():
+        code = command(design_named(design), runs or (), check=check, listing=listing)
     raise typer.Exit(code)
 
 
@@ -400,6 +585,29 @@ def _chosen(design: str, words: list[str] | None) -> tuple[Design, Knobs]:
 
     chosen = design_named(design)
     return chosen, parse_assignments(chosen.processes().KNOBS, words or ())
+
+
+def _alternatives(
+    design: str, knob: str, values: list[str] | None, assignments: list[str] | None
+) -> tuple[Design, str, tuple[str, ...]]:
+    """The design, its knob and the values to compare, each of which it can take."""
+    from designs.building_blocks.knobs import knob_table
+
+    chosen, _ = _chosen(design, assignments)
+    rows = {row.name: row for row in knob_table(chosen.processes().KNOBS)}
+    name = knob.replace("-", "_")
+    if name not in rows:
+        raise UsageError(f"there is no knob {knob!r}; the knobs are {', '.join(rows)}")
+    alternatives = tuple(dict.fromkeys(values or rows[name].choices))
+    if len(alternatives) < 2:
+        raise UsageError(f"a comparison needs two values of {name} or more; name them, the baseline first")
+    for value in alternatives:
+        _chosen(design, [*(assignments or ()), f"{name}={value}"])
+    return chosen, name, alternatives
+
+
+def _given(options: dict[str, Any]) -> str:
+    return next(option for option, value in options.items() if value)
 
 
 def _running(chosen: Design, turned: Knobs, **options: Any) -> RunningDesign:

@@ -1,7 +1,7 @@
 """`designs compare`: start one running design per value of a knob, measure them in turns, write the report.
 
 All variants stay up side by side on the servers' CPU, each with its own Redis, data folder and ports; the load generator has the
-other CPU. What is measured, and how it is judged, is `loadtests`.
+other CPU. Each block starts them anew. What is measured, and how it is judged, is `loadtests`.
 """
 
 from __future__ import annotations
@@ -11,20 +11,27 @@ import datetime
 import importlib
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from designs.building_blocks.knobs import Knobs, build
-from loadtests import open_loop
-from loadtests.compare import Progress, compare
-from loadtests.report import write_report
-from loadtests.report_card import render_card, rich_card
+from loadtests.analysis.figures import figure
+from loadtests.comparison.compare import Progress, compare
+from loadtests.comparison.experiment import Experiment
+from loadtests.comparison.noise_floor import SECOND_COPY
+from loadtests.comparison.samples import write_samples
+from loadtests.comparison.schedule import MeasuredBlock
+from loadtests.generator import open_loop
+from loadtests.report.card import render_card, rich_card
+from loadtests.report.page import write_report
 from loadtests.result import Result
 from loadtests.workload import Mix, Target, Workload
 from workbench.catalogue import Design
 from workbench.embedded_redis import find_server
-from workbench.launch import RunningDesign
+from workbench.launch import RunningDesign, bytecode_kept_in
 from workbench.measurements import record_comparison
 from workbench.processes import cpu_plan
 from workbench.terminal import say
@@ -32,6 +39,8 @@ from workbench.terminal import say
 BLOCKS = 10
 ROUND_S = 1.5
 SEED = 7
+MARGIN = 0.05
+PRIMARY = "cpu_us_per_request"
 SAFETY_EXIT = {"valid": 0, "invalid": 1, "unknown": 2}
 
 
@@ -50,30 +59,34 @@ def compare_command(
     blocks: int | None = None,
     round_s: float | None = None,
     seed: int | None = None,
+    margin: float | None = None,
+    primary: str | None = None,
+    control: bool = False,
+    restart: bool = True,
     out_dir: Path | None = None,
     record: bool = False,
 ) -> int:
     """Run the comparison, print its card, write its report; with `record` keep its figures for the documents.
 
+    `control` adds a second copy of the baseline, started on its own; without `restart` all blocks measure the same processes.
     0 when every safety check held, 1 when one failed, 2 when unknown.
     """
-    workload = workload_of(design)
-    chosen = chosen_mix(workload, knob, mix)
     result = run_comparison(
         design,
         knob,
         values,
-        workload=workload,
-        mix=chosen,
         assignments=assignments,
-        rate_per_s=rate_per_s or chosen.rate_per_s,
-        blocks=blocks or BLOCKS,
-        round_s=round_s or ROUND_S,
-        seed=SEED if seed is None else seed,
+        mix=mix,
+        rate_per_s=rate_per_s,
+        blocks=blocks,
+        round_s=round_s,
+        seed=seed,
+        margin=margin,
+        primary=primary,
+        control=control,
+        restart=restart,
+        out_dir=out_dir,
     )
-    started = datetime.datetime.fromisoformat(result.manifest.started_at)
-    folder = out_dir or Path("results") / f"{design.name}-{knob}-{started:%Y%m%d-%H%M%S}"
-    show(result, write_report(result, folder))
     if record:
         say(f"recorded  {record_comparison(result)}")
     return SAFETY_EXIT[result.safety_verdict()]
@@ -84,43 +97,112 @@ def run_comparison(
     knob: str,
     values: Sequence[str],
     *,
-    workload: Workload,
-    mix: Mix,
-    assignments: Sequence[str],
-    rate_per_s: float,
-    blocks: int,
-    round_s: float,
-    seed: int,
+    assignments: Sequence[str] = (),
+    mix: str | None = None,
+    rate_per_s: float | None = None,
+    blocks: int | None = None,
+    round_s: float | None = None,
+    seed: int | None = None,
+    margin: float | None = None,
+    primary: str | None = None,
+    control: bool = False,
+    restart: bool = True,
+    out_dir: Path | None = None,
 ) -> Result:
-    """Start the variants, measure them, stop them."""
+    """Start the variants, measure them, stop them, print the card and write the report. What is None is as usual."""
+    workload = workload_of(design)
+    chosen = chosen_mix(workload, knob, mix)
+    experiment = Experiment(
+        design=design.name,
+        knob=knob,
+        variants=variant_names(knob, values, control),
+        mix=chosen,
+        rate_per_s=rate_per_s or chosen.rate_per_s,
+        round_s=round_s or ROUND_S,
+        blocks=blocks or BLOCKS,
+        seed=SEED if seed is None else seed,
+        margin=MARGIN if margin is None else margin,
+        primary=primary or PRIMARY,
+        fresh=restart,
+        control=control,
+    )
+    experiment = replace(experiment, command=command_line(experiment, values, assignments))
+    knobs = [variant_knobs(design, chosen, assignments, knob, value) for value in [*values, *values[: int(control)]]]
     plan = cpu_plan()
-    variants = [variant_knobs(design, mix, assignments, knob, value) for value in values]
-    options = f"--mix {mix.name} --rate {rate_per_s:g} --blocks {blocks} --round-s {round_s:g} --seed {seed}"
-    command = " ".join(["designs compare", design.name, knob, *values, options, *(f"--set {word}" for word in assignments)])
-    with contextlib.ExitStack() as running:
-        targets = []
-        for value, knobs in zip(values, variants, strict=True):
-            say(f"starting {knob}={value}")
-            started = running.enter_context(RunningDesign(design, knobs, cpus=plan.servers if plan else None))
-            targets.append(target_of(f"{knob}={value}", started))
-        with progress_shown(blocks) as told:
-            return open_loop.run(
-                compare(
-                    targets,
-                    workload,
-                    mix,
-                    design=design.name,
-                    knob=knob,
-                    rate_per_s=rate_per_s,
-                    blocks=blocks,
-                    round_s=round_s,
-                    seed=seed,
-                    command=command,
-                    cpus=plan.generator if plan else None,
-                    versions=server_versions(),
-                    progress=told,
-                )
-            )
+    with Variants(design, experiment.variants, knobs, cpus=plan.servers if plan else None) as variants:
+        return measured_and_shown(
+            experiment,
+            variants.start(),
+            workload,
+            renew=variants.start if restart else None,
+            cpus=plan.generator if plan else None,
+            versions=server_versions(),
+            out_dir=out_dir,
+        )
+
+
+def measured_and_shown(
+    experiment: Experiment, targets: Sequence[Target], workload: Workload, *, out_dir: Path | None = None, **options: Any
+) -> Result:
+    """Measure running targets with live progress, write the report, print the card. `options` are those of `compare`."""
+    started = datetime.datetime.now(datetime.UTC)
+    folder = out_dir or Path("results") / f"{experiment.design}-{experiment.knob}-{started:%Y%m%d-%H%M%S}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "experiment.json").write_text(experiment.document(), encoding="utf-8")
+    kept: list[MeasuredBlock] = []
+    with progress_shown(experiment.blocks, figure(experiment.primary).noun) as told:
+        result = open_loop.run(compare(experiment, targets, workload, progress=told, keep=kept.extend, **options))
+    page = write_report(result, folder)
+    names = [variant.name for variant in result.variants]
+    with contextlib.suppress(ImportError):  # raw samples are an extra, as numpy is
+        write_samples(folder / "samples.npz", names, kept)
+    show(result, page)
+    return result
+
+
+class Variants:
+    """The running variants of one comparison, all of which can be started anew."""
+
+    def __init__(self, design: Design, names: Sequence[str], knobs: Sequence[Knobs], cpus: frozenset[int] | None) -> None:
+        self._design = design
+        self._named = list(zip(names, knobs, strict=True))
+        self._cpus = cpus
+        self._compiled = tempfile.TemporaryDirectory(prefix="compiled-modules-")
+        self._running = contextlib.ExitStack()
+
+    def start(self) -> list[Target]:
+        """End those that run, then start each in the same order with a data folder of its own."""
+        self._running.close()
+        env = bytecode_kept_in(Path(self._compiled.name))
+        return [
+            target_of(name, self._running.enter_context(RunningDesign(self._design, knobs, cpus=self._cpus, env=env)))
+            for name, knobs in self._named
+        ]
+
+    def __enter__(self) -> Variants:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+        self._compiled.cleanup()
+
+
+def variant_names(knob: str, values: Sequence[str], with_control: bool) -> list[str]:
+    names = [f"{knob}={value}" for value in values]
+    return [*names, names[0] + SECOND_COPY] if with_control else names
+
+
+def command_line(experiment: Experiment, values: Sequence[str], assignments: Sequence[str]) -> str:
+    """The command that repeats the run with the same plans."""
+    words = ["designs compare", experiment.design, experiment.knob, *values, "--mix", experiment.mix.name]
+    words += [
+        f"--rate {experiment.rate_per_s:g} --blocks {experiment.blocks} --round-s {experiment.round_s:g} --seed {experiment.seed}"
+    ]
+    words += [f"--margin {experiment.margin:g}"] if experiment.margin != MARGIN else []
+    words += [f"--primary {experiment.primary}"] if experiment.primary != PRIMARY else []
+    words += ["--control"] if experiment.control else []
+    words += [] if experiment.fresh else ["--no-restart"]
+    return " ".join([*words, *(f"--set {word}" for word in assignments)])
 
 
 def server_versions() -> dict[str, str]:
@@ -179,15 +261,16 @@ def show(result: Result, page: Path) -> None:
 
 
 @contextlib.contextmanager
-def progress_shown(blocks: int) -> Iterator[Any]:
-    """A bar with the estimate so far at a terminal; a line per block elsewhere."""
+def progress_shown(blocks: int, noun: str) -> Iterator[Any]:
+    """A bar with the estimate so far at a terminal; elsewhere a line per block, and what comes before the first."""
     if not sys.stdout.isatty():
         seen = ""
 
         def tell(progress: Progress) -> None:
             nonlocal seen
-            line = _line(progress)
-            if line != seen:
+            line = _line(progress, noun)
+            begun = progress.blocks_accepted + progress.blocks_void > 0
+            if line != seen and (progress.phase == "block" or not begun):
                 seen = line
                 say(f"{progress.elapsed_s:6.1f} s  {line}")
 
@@ -199,10 +282,10 @@ def progress_shown(blocks: int) -> Iterator[Any]:
     # Drawn when told, never by a timer: a thread that draws would disturb the generator in this process.
     with Bar(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), auto_refresh=False) as bar:
         task = bar.add_task("starting", total=blocks)
-        yield lambda progress: bar.update(task, completed=progress.blocks_accepted, description=_line(progress), refresh=True)
+        yield lambda progress: bar.update(task, completed=progress.blocks_accepted, description=_line(progress, noun), refresh=True)
 
 
-def _line(progress: Progress) -> str:
+def _line(progress: Progress, noun: str) -> str:
     if progress.phase != "block":
         return f"{progress.phase} {progress.variant}".strip()
     line = f"block {progress.blocks_accepted} of {progress.blocks_planned}"
@@ -213,5 +296,5 @@ def _line(progress: Progress) -> str:
             else f" ({progress.blocks_void} void)"
         )
     if progress.ratio is not None:
-        line += f"  CPU per request x {progress.ratio.estimate:.2f}"
+        line += f"  {noun} x {progress.ratio.estimate:.2f}"
     return line

@@ -1,11 +1,13 @@
-"""`designs demo`: one trade-off, end to end, in about two minutes: should a redirect wait until its click is counted?"""
+"""`designs demo [NAME]`: things to watch, end to end.
+
+Without a name, one trade-off in about two minutes: should a redirect wait until its click is counted?
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from workbench.catalogue import design_named
-from workbench.comparison import compare_command
 from workbench.terminal import say
 
 QUESTION = """\
@@ -17,9 +19,26 @@ What runs   two URL shorteners side by side, each on SQLite and a redis-server o
 """
 
 
-def demo_command() -> int:
+def clicks_demo() -> int:
     """Exit code as `designs compare`."""
+    from workbench.catalogue import design_named
+    from workbench.comparison import compare_command
+
     design = design_named("url_shortener")
     flush_ms = design.processes().KNOBS().model_dump()["click_flush_ms"]
     say(QUESTION.format(flush_ms=flush_ms))
     return compare_command(design, "clicks", ("sync", "redis_streams"), blocks=8, out_dir=Path("results") / "demo")
+
+
+def coordinated_omission_demo() -> int:
+    from workbench.coordinated_omission import coordinated_omission_command
+
+    return coordinated_omission_command()
+
+
+DEMOS: Mapping[str, Callable[[], int]] = {"clicks": clicks_demo, "coordinated-omission": coordinated_omission_demo}
+
+
+def demo_command(name: str = "clicks") -> int:
+    """Exit code of that demo."""
+    return DEMOS[name]()

@@ -8,12 +8,14 @@ A document is written by hand, but for sections between two markers, which are m
     knobs               the design's knobs, and what each turn trades
     capacity            the back-of-envelope estimate for all presets, side by side
     tree                the design's files, each with the first sentence of its docstring
-    claims              all recorded comparisons, a line each
-    measured KNOB.MIX   one recorded comparison
-    bench NAME          one recorded bench
+    claims              all claims, each with its verdict and the command that measures it again
+    measured KNOB.MIX   one recorded comparison, and what it says of its claims
+    bench NAME          one recorded bench, and what it says of its claims
+    across FIGURE,... KNOB.MIX...   figures of one knob under several mixes
 
 A chapter's sections are about its design, those of the README about the first design unless NAME begins with another one. The
-page of workloads is made whole. No number in a section is typed by hand, and none depends on the day it is regenerated.
+pages of workloads and of results are made whole. No number in a section is typed by hand, and none depends on the day it is
+regenerated.
 """
 
 from __future__ import annotations
@@ -23,23 +25,23 @@ import importlib
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from designs.building_blocks.knobs import knob_table
 from loadtests.manifest import REPOSITORY
-from loadtests.number_format import change, interval, number
-from loadtests.report_verdict import safety_findings
-from loadtests.result import Comparison, Result
+from loadtests.report.number_format import number
 from workbench.catalogue import DESIGNS, Design
-from workbench.comparison import workload_of
-from workbench.measurements import BenchRecord, read_bench, read_comparison, recorded_comparisons
+from workbench.claims import how, review
+from workbench.comparison import MARGIN, workload_of
+from workbench.markdown import markdown_table, prose
+from workbench.measurements import BenchRecord, NoRecord, read_bench, read_comparison
+from workbench.recorded_sections import across_section, bench_section, claims_section, measured_section
 from workbench.terminal import say, say_aside
 
 OPENING = re.compile(r"^<!-- generated: (?P<name>.+?) -->$", re.MULTILINE)
 CLOSING = re.compile(r"^<!-- end -->$", re.MULTILINE)
 SECTION = re.compile(r"(?P<opening>^<!-- generated: (?P<name>[^\n]+?) -->\n)(?P<body>.*?)(?P<closing>^<!-- end -->$)", re.M | re.S)
-UNITS_SHOWN = ("us", "ms", "MB")
 
 MakeSection = Callable[[str], list[str]]  # NAME -> the lines of the section
 
@@ -67,25 +69,38 @@ def docs_command(check: bool, root: Path = REPOSITORY) -> int:
 
 def documents(root: Path) -> list[Path]:
     """Every document that has something generated in it. Raises `DocumentError` where there is no checkout of the project."""
-    paths = [root / "README.md"]
-    for design in DESIGNS.values():
-        paths += [_chapter(design, root), _workloads(design, root)]
-    missing = [path for path in paths if not path.exists()]
+    by_hand = [root / "README.md", *(_chapter(design, root) for design in DESIGNS.values())]
+    missing = [path for path in by_hand if not path.exists()]
     if missing:
         raise DocumentError(
             f"there is no {missing[0].relative_to(root)}; the documents are regenerated in a checkout of the project"
         )
-    return paths
+    return [*by_hand, *whole_pages(root)]
+
+
+def whole_pages(root: Path) -> dict[Path, Callable[[], str]]:
+    """Pages in which nothing is written by hand, and what makes each."""
+    pages: dict[Path, Callable[[], str]] = {}
+    for name in DESIGNS:
+        pages[root / "loadtests" / name / "WORKLOADS.md"] = _made_by(f"loadtests.{name}.mixes", "workloads_page")
+    pages[root / "loadtests" / "RESULT.md"] = _made_by("loadtests.report.result_page", "result_page")
+    pages[root / "loadtests" / "result.schema.json"] = _made_by("loadtests.report.result_page", "result_schema")
+    return pages
+
+
+def _made_by(module: str, function: str) -> Callable[[], str]:
+    """Loaded when the page is made."""
+    return lambda: str(getattr(importlib.import_module(module), function)())
 
 
 def stale_sections(path: Path, root: Path) -> tuple[str, list[str]]:
     """(the document as it should be, the names of what in it is out of date)."""
-    text = path.read_text(encoding="utf-8")
-    design = next((each for each in DESIGNS.values() if path in (_chapter(each, root), _workloads(each, root))), None)
-    if design is not None and path == _workloads(design, root):
-        page: str = importlib.import_module(f"loadtests.{design.name}.mixes").workloads_page()
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    make = whole_pages(root).get(path)
+    if make is not None:
+        page = make()
         return page, [] if page == text else ["the page"]
-    usual = design or next(iter(DESIGNS.values()))
+    usual = next((each for each in DESIGNS.values() if path == _chapter(each, root)), next(iter(DESIGNS.values())))
     try:
         return regenerated(text, lambda name: section(name, usual, path.parent, root))
     except DocumentError as error:
@@ -126,16 +141,49 @@ def section(name: str, usual: Design, folder: Path, root: Path) -> list[str]:
         case ["tree"]:
             return tree_section(design, folder, root)
         case ["claims"]:
-            return claims_section(recorded_comparisons(design.name))
+            return claims_section(design.name, review(design).judged, MARGIN)
         case ["measured", what]:
-            result = read_comparison(design.name, what)
-            return measured_section(result, lambda other: workload_of(design).card(result.manifest.knob, result.baseline, other))
+            return recorded_section(design, what)
         case ["bench", what]:
-            return bench_section(read_bench(design.name, what))
+            return recorded_section(design, f"bench-{what}")
+        case ["across", figures, *runs] if runs:
+            return across_runs(design, figures.split(","), runs)
         case _:
             raise DocumentError(
-                f"there is no section {name!r}; the sections are knobs, capacity, tree, claims, measured KNOB.MIX and bench NAME"
+                f"there is no section {name!r}; the sections are knobs, capacity, tree, claims, measured KNOB.MIX, "
+                "across FIGURE,... KNOB.MIX... and bench NAME"
             )
+
+
+def recorded_section(design: Design, name: str) -> list[str]:
+    """The record of one run, and what it says of its claims. A run that is claimed and not recorded yet says how to record it."""
+    mine = [judged for judged in review(design).judged if judged.claim.run.name == name]
+    try:
+        record = (
+            read_bench(design.name, name.removeprefix("bench-"))
+            if name.startswith("bench-")
+            else read_comparison(design.name, name)
+        )
+    except NoRecord:
+        if mine:
+            return [f"Not recorded yet; {how(design, name)} does it."]
+        raise
+    if isinstance(record, BenchRecord):
+        return bench_section(record, mine)
+    knob, baseline = record.manifest.knob, record.baseline
+    return measured_section(record, lambda other: workload_of(design).card(knob, baseline, other), mine)
+
+
+def across_runs(design: Design, figures: Sequence[str], names: Sequence[str]) -> list[str]:
+    """One knob under several mixes, as far as they are recorded."""
+    results, missing = [], []
+    for name in names:
+        try:
+            results.append(read_comparison(design.name, name))
+        except NoRecord:
+            missing.append(f"Not recorded yet; {how(design, name)} does it.")
+    table = across_section(figures, results) if results else []
+    return [*table, *([""] if table and missing else []), *missing]
 
 
 def knobs_section(design: Design) -> list[str]:
@@ -172,104 +220,6 @@ def tree_section(design: Design, folder: Path, root: Path) -> list[str]:
     return markdown_table(["file", "what it is for"], rows)
 
 
-def claims_section(results: Iterable[Result]) -> list[str]:
-    rows = [
-        [f"`{result.manifest.knob}`", prose(result.headline), result.safety_verdict(), f"`{result.manifest.command}`"]
-        for result in results
-    ]
-    return markdown_table(["knob", "what was found", "safety", "see for yourself"], rows)
-
-
-def measured_section(result: Result, card: Callable[[str], Sequence[str]]) -> list[str]:
-    """A recorded comparison. `card` names the figures that matter, for one of the other variants."""
-    shown = card_figures(result, card)
-    names = [variant.name for variant in result.variants]
-    by_figure = [{comparison.figure: comparison for comparison in found} for found in result.comparisons]
-    rows = []
-    for figure in shown:
-        sides = [found.get(figure) for found in by_figure]
-        known = next(side for side in sides if side is not None)
-        title = f"**{known.title}**" if known.primary else known.title
-        rows.append([prose(title), value(known, known.baseline), *(_other_cell(result, side) for side in sides)])
-    manifest = result.manifest
-    rejected = f" and {manifest.blocks_rejected} rejected" if manifest.blocks_rejected else ""
-    where = conditions_sentence(manifest.machine, manifest.versions, manifest.commit, manifest.dirty)
-    return [
-        f"**{prose(_sentence(result.headline))}**",
-        "",
-        *markdown_table(["", *map(prose, names)], rows),
-        "",
-        f"- {prose(safety_sentence(result))}",
-        f"- {prose(_sentence(result.noise_sentence))}",
-        "- "
-        + prose(
-            f"{result.noise_floor.blocks} blocks counted{rejected}, turns of {number(manifest.round_s)} s at "
-            f"{number(manifest.rate_per_s)} requests/s of the mix {manifest.mix}, {_day(manifest.started_at)}. "
-            f"{where} {_capital(manifest.pinning)}."
-        ),
-        "",
-        "```sh",
-        manifest.command,
-        "```",
-    ]
-
-
-def card_figures(result: Result, card: Callable[[str], Sequence[str]]) -> list[str]:
-    """The primary figure, then those on the cards of all other variants, as far as they were measured."""
-    measured = {comparison.figure for found in result.comparisons for comparison in found}
-    on_cards = [figure for variant in result.variants[1:] for figure in card(variant.name)]
-    return [figure for figure in dict.fromkeys([result.manifest.primary_figure, *on_cards]) if figure in measured]
-
-
-def value(comparison: Comparison, figure: float) -> str:
-    return f"{number(figure)} {comparison.unit}" if comparison.unit in UNITS_SHOWN else number(figure)
-
-
-def _other_cell(result: Result, side: Comparison | None) -> str:
-    """The other variant's figure, and what may be said of the difference."""
-    if side is None:
-        return ""
-    shown = value(side, side.other)
-    if side.ratio is None or side.verdict == "count":
-        return shown
-    if side.verdict == "same":
-        return f"{shown} (no difference above {number(result.manifest.margin * 100)} %)"
-    said = f"{change(side.ratio.estimate)} {interval(side.ratio)}".strip()
-    return f"{shown} (inconclusive: {said})" if side.verdict == "inconclusive" else f"{shown} ({said})"
-
-
-def safety_sentence(result: Result) -> str:
-    """ "Safety: valid: no code names two links; ..."; what is broken or unknown comes first, with its counts."""
-    told = []
-    for finding in safety_findings(result):
-        if finding.verdict == "valid":
-            told.append(finding.invariant)
-        else:
-            told.append(f"{finding.variants}: {finding.verdict}: {finding.invariant} ({finding.counts})")
-    return f"Safety: {result.safety_verdict()}: {'; '.join(dict.fromkeys(told)) or 'nothing was checked'}."
-
-
-def bench_section(record: BenchRecord) -> list[str]:
-    return [
-        *(f"- {prose(_sentence(each))}" for each in record.sentences),
-        "",
-        *markdown_table([prose(each) for each in record.columns], [[prose(cell) for cell in row] for row in record.rows]),
-        "",
-        f"{_day(record.recorded_at)}. {prose(conditions_sentence(record.machine, record.versions, record.commit, record.dirty))}",
-        "",
-        "```sh",
-        record.command,
-        "```",
-    ]
-
-
-def conditions_sentence(machine: Mapping[str, str], versions: Mapping[str, str], commit: str, dirty: bool) -> str:
-    where = f"{machine.get('cpu', 'unknown CPU')}, {machine.get('cpus', '?')} CPUs, {machine.get('kernel', 'unknown kernel')}"
-    load = machine.get("load_average_before", "unknown")
-    changes = " with uncommitted changes" if dirty else ""
-    return f"{where}, {versions.get('python', 'unknown Python')}, commit {commit[:10]}{changes}; load average before {load}."
-
-
 def first_sentence(docstring: str) -> str:
     """Up to the first full stop, else the whole first paragraph."""
     paragraph = " ".join(docstring.strip().split("\n\n")[0].split())
@@ -277,35 +227,5 @@ def first_sentence(docstring: str) -> str:
     return paragraph[: ending.end()] if ending else paragraph
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Cells are Markdown already; a bar inside one would end it."""
-
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-    return [line(header), f"|{'---|' * len(header)}", *(line(row) for row in rows)]
-
-
-def prose(text: str) -> str:
-    """Text in one line that no reader of Markdown takes for a tag. Code in backticks and emphasis stay what they are."""
-    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _day(moment: str) -> str:
-    return moment[:10]
-
-
 def _chapter(design: Design, root: Path) -> Path:
     return root.joinpath(*design.module.split("."), "README.md")
-
-
-def _workloads(design: Design, root: Path) -> Path:
-    return root / "loadtests" / design.name / "WORKLOADS.md"

@@ -34,10 +34,11 @@ from designs.url_shortener.codes import code_source, next_code
 from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.processes import secret
 from designs.url_shortener.settings import ShortenerSettings
-from loadtests import cpu_clock, open_loop
-from loadtests.compare import held_to
+from loadtests import cpu_clock
+from loadtests.generator import open_loop
+from loadtests.generator.open_loop import LoadGenerator
+from loadtests.generator.placement import generator_placed
 from loadtests.manifest import conditions
-from loadtests.open_loop import LoadGenerator
 from workbench.bench import BenchFailed
 from workbench.catalogue import design_named
 from workbench.launch import RunningDesign
@@ -131,7 +132,7 @@ def grow_and_measure(folder: Path, sizes: Sequence[int], blocks: int, phases: Se
     """Everything that takes time: fill a data folder per size under `folder`, run the phases on them, look at the files."""
     plan = cpu_plan()
     growth = Growth()
-    with held_to(plan.generator if plan else None):
+    with generator_placed(plan.generator if plan else None):
         sites = list(prepared(folder, sizes))
         for phase in phases:
             knobs = parse_assignments(ShortenerKnobs, ["misses_per_minute=0", *phase.words])

@@ -1,4 +1,4 @@
-"""A design that runs: its processes, the Redis it needs, and what to know to talk to it and to measure it.
+"""A design that runs: its processes, the servers it needs, and what to know to talk to it and to measure it.
 
 >>> with RunningDesign(design, knobs, replicas=2) as running:
 ...     running.urls, running.api_key, running.pids_by_role()
@@ -9,9 +9,11 @@ own Redis. A temporary data folder is removed at the end (a SIGKILL of this proc
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -32,11 +34,21 @@ class PortTaken(RuntimeError):
     """Somebody listens on the port that was asked for."""
 
 
+def bytecode_kept_in(folder: Path) -> Mapping[str, str]:
+    """What to hand to processes that are started again and again, so that they read their modules compiled from the second time on.
+
+    Empty where Python keeps compiled modules by itself; it does not with PYTHONDONTWRITEBYTECODE, which images often set.
+    """
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder)} if sys.dont_write_bytecode else {}
+
+
 class RunningDesign:
     """A design between `start` and `stop`, also as a context manager. Everything below `urls` is valid in between.
 
     `redis_url`: a Redis that already runs, else an embedded one is started where the knobs need it. `first_port`: the port of
-    the first service, the others take the free ones after it. `env` is handed to every process, e.g. a trace endpoint.
+    the first service, the others take the free ones after it. `env` is handed to every process. Where the knobs have traces and
+    neither `env` nor the environment says where to send them (`<DESIGN>_TRACES_ENDPOINT`), a collector that keeps nothing is
+    started too, and `collector_url` says where.
     """
 
     def __init__(
@@ -56,6 +68,7 @@ class RunningDesign:
         self.replicas = replicas
         self.redis: EmbeddedRedis | None = None
         self.redis_url = redis_url
+        self.collector_url: str | None = None
         self.specs: list[ProcessSpec] = []
         self._asked_data_dir = data_dir
         self._first_port = first_port
@@ -64,6 +77,7 @@ class RunningDesign:
         self._data_dir: Path | None = None
         self._lock: int | None = None
         self._supervisor: Supervisor | None = None
+        self._collector: Supervisor | None = None
 
     @property
     def data_dir(self) -> Path:
@@ -94,8 +108,10 @@ class RunningDesign:
         return file.read_text().strip() if file.exists() else ""
 
     def pids_by_role(self) -> dict[str, list[int]]:
-        """service, worker and store (an embedded Redis) -> ids of the running processes."""
+        """service, worker, store (an embedded Redis) and collector (of traces) -> ids of the running processes."""
         pids = self.supervisor.pids_by_role()
+        if self._collector is not None:
+            pids |= self._collector.pids_by_role()
         if self.redis and self.redis.pid:
             pids["store"] = [self.redis.pid]
         return pids
@@ -110,13 +126,14 @@ class RunningDesign:
             if "redis" in needs and self.redis_url is None:
                 self.redis = EmbeddedRedis(self._data_dir / "redis", cpus=self._cpus)
                 self.redis.start()
+            env = {**self._env, **(self._start_collector() if "traces" in needs else {})}
             self.specs = declared.processes(
                 self.knobs,
                 data_dir=self._data_dir,
                 ports=self._ports(),
                 redis_url=(self.redis.url if self.redis else self.redis_url) if "redis" in needs else None,
                 replicas=self.replicas,
-                env=self._env,
+                env=env,
             )
             self._supervisor.start_all(self.specs)
         except BaseException:
@@ -125,22 +142,30 @@ class RunningDesign:
         return self
 
     def stop(self) -> None:
-        """Services and workers first, so that they can hand over what they hold; then Redis. Safe to call again."""
-        try:
-            if self._supervisor is not None:
-                self._supervisor.stop()
-        finally:
-            try:
-                if self.redis is not None:
-                    self.redis.stop()
-            finally:
-                self._release_data_dir()
+        """Services and workers first, so that they can hand over what they hold; then the servers. Safe to call again."""
+        with contextlib.ExitStack() as ending:  # the last named goes first, and the others go whatever becomes of it
+            ending.callback(self._release_data_dir)
+            for part in (self.redis, self._collector, self._supervisor):
+                if part is not None:
+                    ending.callback(part.stop)
 
     def __enter__(self) -> RunningDesign:
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.stop()
+
+    def _start_collector(self) -> Mapping[str, str]:
+        """Where spans go: nothing to add when that is said already, else the address of a collector that is started here."""
+        setting = f"{self.design.name.upper()}_TRACES_ENDPOINT"
+        if setting in self._env or setting in os.environ:
+            return {}
+        port = free_port()
+        self.collector_url = url = f"http://127.0.0.1:{port}"
+        argv = (sys.executable, "-m", "workbench.trace_sink", "--port", str(port))
+        self._collector = Supervisor(self.data_dir / "logs", cpus=self._cpus)
+        self._collector.start_all([ProcessSpec("collector", "collector", argv, self._env, url, ready_url=f"{url}/healthz")])
+        return {setting: f"{url}/v1/traces"}
 
     def _take_data_dir(self) -> Path:
         folder = self._asked_data_dir

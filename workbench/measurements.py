@@ -79,7 +79,7 @@ def compact(result: Result) -> Result:
         for variant in result.variants
     ]
     manifest = result.manifest.model_copy(update={"machine": kind_of(result.manifest.machine)})
-    return result.model_copy(update={"variants": variants, "blocks": [], "manifest": manifest})
+    return result.model_copy(update={"variants": variants, "blocks": [], "ratio_functions": [], "manifest": manifest})
 
 
 def kind_of(machine: Mapping[str, str]) -> dict[str, str]:

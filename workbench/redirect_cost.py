@@ -21,12 +21,12 @@ import httpx2
 
 from designs.building_blocks.knobs import parse_assignments
 from designs.building_blocks.processes import ProcessSpec
-from loadtests import open_loop
-from loadtests.compare import held_to
+from loadtests.analysis.statistics import paired_log_ratios, ratio
 from loadtests.cpu_clock import tree_cpu_ns
-from loadtests.open_loop import LoadGenerator
+from loadtests.generator import open_loop
+from loadtests.generator.open_loop import LoadGenerator
+from loadtests.generator.placement import generator_placed
 from loadtests.result import Ratio
-from loadtests.statistics import paired_log_ratios, ratio
 from workbench.bench import BenchFailed
 from workbench.catalogue import design_named
 from workbench.launch import RunningDesign
@@ -107,7 +107,7 @@ def redirect_command(*, record: bool = False, blocks: int = BLOCKS, round_s: flo
         bare = stack.enter_context(Supervisor(folder, cpus=cpus))
         urls[BARE] = start_bare(bare)
         pids[BARE] = bare.pids_by_role()["service"]
-        with held_to(plan.generator if plan else None):
+        with generator_placed(plan.generator if plan else None):
             cpu_us = open_loop.run(measure(urls, pids, blocks, round_s))
     verdicts = [judge(requirement, cpu_us) for requirement in REQUIREMENTS]
     columns = ("redirect", "CPU us/request", "requests per CPU-second", "spread over blocks, us")

@@ -21,7 +21,6 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(default=None, description="redis://[:password@]host:port/db")
     data_dir: Path = Field(default=Path("data"), description="folder of the SQLite files")
     traces_endpoint: str | None = Field(default=None, description="OTLP over HTTP, e.g. http://127.0.0.1:4318/v1/traces")
-    traces_ratio: float = Field(default=0.01, ge=0, le=1, description="share of requests traced, parent-based")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
     @field_validator("redis_url")

@@ -1,21 +1,18 @@
 """Telemetry at the edges: requests and port calls are timed here, so that no core imports a metrics library.
 
-Metrics are Prometheus's (base units, `_total`, bounded labels), logs are one JSON object a line, traces are OpenTelemetry's and
-off unless an endpoint is set. One registry per app and one process per port: no multi-process mode, no merged replicas.
+Metrics are Prometheus's (base units, `_total`, bounded labels): one registry per app and one process per port, no multi-process
+mode, no merged replicas. Logs are in `logs.py`, traces in `tracing.py`, and the knobs of it all in `observability.py`.
 """
 
 from __future__ import annotations
 
-import logging
 import secrets
-import sys
 import time
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import HistogramMetricFamily, Metric
@@ -23,6 +20,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.utils import floatToGoString
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from designs.building_blocks.tracing import Traces
 
 BUCKETS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS"})
@@ -36,28 +36,46 @@ T = TypeVar("T")
 
 
 class Telemetry:
-    """The metrics that every service of every design has. One per process."""
+    """The metrics that every service of every design has. One per process.
 
-    def __init__(self, design: str, version: str) -> None:
+    Without `metrics` (a knob) requests and port calls are neither counted nor timed: `http_seconds` and `backend` are None, and
+    `timed_port` hands the port back as it is.
+    """
+
+    def __init__(self, design: str, version: str, *, metrics: bool = True) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.http_seconds = RequestSeconds()
-        self.registry.register(self.http_seconds)
-        self.backend_calls = Counter(
-            "sd_backend_calls_total", "Port calls by their outcome.", ("backend", "op", "outcome"), registry=self.registry
-        )
-        self.backend_seconds = Histogram(
-            "sd_backend_call_duration_seconds", "Time of port calls.", ("backend", "op"), buckets=BUCKETS_S, registry=self.registry
-        )
+        self.http_seconds: RequestSeconds | None = None
+        self.backend: BackendCalls | None = None
+        if metrics:
+            self.http_seconds = RequestSeconds()
+            self.registry.register(self.http_seconds)
+            self.backend = BackendCalls(self.registry)
         self.degraded = Gauge("sd_degraded", "1 while a dependency is done without.", ("dependency",), registry=self.registry)
         build = Gauge("sd_build_info", "Always 1.", ("design", "version"), registry=self.registry)
         build.labels(design, version).set(1)
+
+    def timed_port(self, port: object, backend: str, verbs: Iterable[str], prefix: str = "") -> Any:
+        """The port with these verbs timed and counted, where that is wanted. It is used by its own protocol."""
+        return TimedPort(port, self.backend, backend, verbs, prefix) if self.backend is not None else port
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """All metrics in the format the scraper asks for, and its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
+
+
+class BackendCalls:
+    """How often and how long a process called its ports."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.calls = Counter(
+            "sd_backend_calls_total", "Port calls by their outcome.", ("backend", "op", "outcome"), registry=registry
+        )
+        self.seconds = Histogram(
+            "sd_backend_call_duration_seconds", "Time of port calls.", ("backend", "op"), buckets=BUCKETS_S, registry=registry
+        )
 
 
 class RequestSeconds:
@@ -111,18 +129,18 @@ class _Series:
 class TimedPort:
     """A port with each awaited verb timed and counted under `backend` and the verb's name; the port itself knows nothing of it."""
 
-    def __init__(self, port: object, telemetry: Telemetry, backend: str, verbs: Iterable[str], prefix: str = "") -> None:
+    def __init__(self, port: object, counted: BackendCalls, backend: str, verbs: Iterable[str], prefix: str = "") -> None:
         self._port = port
         for verb in verbs:
-            setattr(self, verb, _timed(getattr(port, verb), telemetry, backend, prefix + verb))
+            setattr(self, verb, _timed(getattr(port, verb), counted, backend, prefix + verb))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._port, name)
 
 
-def _timed(call: Callable[..., Awaitable[T]], telemetry: Telemetry, backend: str, op: str) -> Callable[..., Awaitable[T]]:
-    seconds = telemetry.backend_seconds.labels(backend, op)
-    ok, failed = (telemetry.backend_calls.labels(backend, op, outcome) for outcome in ("ok", "error"))
+def _timed(call: Callable[..., Awaitable[T]], counted: BackendCalls, backend: str, op: str) -> Callable[..., Awaitable[T]]:
+    seconds = counted.seconds.labels(backend, op)
+    ok, failed = (counted.calls.labels(backend, op, outcome) for outcome in ("ok", "error"))
 
     async def timed(*args: Any, **kwargs: Any) -> T:
         started_s = time.perf_counter()
@@ -143,9 +161,10 @@ class Timing:
     """ASGI middleware: one observation per request, labelled by route template and never by what the caller wrote.
 
     Requests that failed or were slow are logged, each with its request id; under load a line per request would be the load.
+    Without `seconds` there is no observation and no clock, and failures alone are logged.
     """
 
-    def __init__(self, app: ASGIApp, seconds: RequestSeconds) -> None:
+    def __init__(self, app: ASGIApp, seconds: RequestSeconds | None) -> None:
         self._app = app
         self._seconds = seconds
 
@@ -153,7 +172,8 @@ class Timing:
         if scope["type"] != "http" or scope["path"] in UNTIMED:
             await self._app(scope, receive, send)
             return
-        started_s, status = time.perf_counter(), 500
+        started_s = time.perf_counter() if self._seconds is not None else 0.0
+        status = 500
         request_id = secrets.token_hex(8)
         structlog.contextvars.bind_contextvars(request_id=request_id)
 
@@ -166,12 +186,14 @@ class Timing:
         try:
             await self._app(scope, receive, note)
         finally:
-            seconds, route = time.perf_counter() - started_s, route_of(scope)
-            self._seconds.observe(scope["method"], route, status, seconds)
-            if status >= 500 or seconds > SLOW_S:
-                log.warning(
-                    "request_failed" if status >= 500 else "request_slow", route=route, status=status, duration_s=round(seconds, 4)
-                )
+            duration_s = None
+            if self._seconds is not None:
+                duration_s = time.perf_counter() - started_s
+                self._seconds.observe(scope["method"], route_of(scope), status, duration_s)
+            slow = duration_s is not None and duration_s > SLOW_S
+            if status >= 500 or slow:
+                timed = {"duration_s": round(duration_s, 4)} if duration_s is not None else {}
+                log.warning("request_failed" if status >= 500 else "request_slow", route=route_of(scope), status=status, **timed)
             structlog.contextvars.unbind_contextvars("request_id")
 
 
@@ -185,31 +207,24 @@ def route_of(scope: Mapping[str, Any]) -> str:
     return str(template)
 
 
-def configure_logs(level: str, design: str, process: str, trace_ids: Callable[[], Mapping[str, str]] = dict) -> None:
-    """JSON lines on standard output. Tracebacks carry no local variables, because those hold secrets.
+def traces_for(design: str, process: str, share: float, endpoint: str | None) -> Traces | None:
+    """The tracer of a process, by its knob `traces` and its setting of where spans go. Raises ValueError without a place to go.
 
-    `trace_ids` gives the fields of the current trace, where there is tracing.
+    None for no share, and then nothing of OpenTelemetry is imported.
     """
-
-    def add_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        event.update(trace_ids())
-        return event
-
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            add_trace,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
-            structlog.processors.JSONRenderer(serializer=orjson.dumps),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
-        cache_logger_on_first_use=True,
-    )
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(design=design, process=process)
+    if share == 0:
+        return None
+    if endpoint is None:
+        setting = f"{design.upper()}_TRACES_ENDPOINT"
+        raise ValueError(
+            f"traces={share:g} has nowhere to send its spans; set {setting}, for example to http://127.0.0.1:4318/v1/traces, "
+            "or choose traces=0"
+        )
+    try:
+        from designs.building_blocks.tracing import Traces
+    except ModuleNotFoundError as error:
+        raise ValueError(f"traces={share:g} needs the extra system-designs[traces]: {error}") from None
+    return Traces(design, process, endpoint, share)
 
 
 def header(scope: MutableMapping[str, Any], name: bytes) -> bytes:

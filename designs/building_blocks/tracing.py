@@ -1,19 +1,24 @@
 """Traces by OpenTelemetry, at the edges only: a span per request, and one per batch that links back to the requests in it.
 
-Off unless an endpoint is set; then nothing here is imported and no thread runs. W3C trace context (traceparent) is read from the
-request, travels through the queue inside the batch, and stands in the log lines. Sampling is parent-based.
+Off unless the knob `traces` is turned up; else nothing here is imported and no thread runs. W3C trace context (traceparent) is
+read from the request, travels through the queue inside the batch, and stands in the log lines. Sampling is parent-based.
+
+A request never waits for its span: spans gather in a bounded queue, a thread sends them off, and what the queue has no room for
+is dropped and counted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace import Link, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -23,19 +28,42 @@ from designs.building_blocks.telemetry import METHODS, UNTIMED, header, route_of
 
 _CONTEXT = TraceContextTextMapPropagator()
 MAX_LINKS = 64
+MAX_WAITING_SPANS = 2_048
+SPANS_AT_ONCE = 512
+SEND_EVERY_S = 1.0
+EXPORT_TIMEOUT_S = 5.0
+STOP_WITHIN_S = 2.0
+
+
+@dataclass(slots=True)
+class SpanTotals:
+    """What became of this process's sampled spans. `recorded` = sent + failed + those that wait; `dropped` are not in it.
+
+    Each number has one writer: `recorded` and `dropped` the event loop, the others the thread that sends.
+    """
+
+    recorded: int = 0
+    dropped: int = 0
+    sent: int = 0
+    failed: int = 0
 
 
 class Traces:
-    """The tracer of one process. `stop` sends what is buffered."""
+    """The tracer of one process. `stop` sends what is buffered, for `STOP_WITHIN_S` at most."""
 
     def __init__(self, design: str, process: str, endpoint: str, ratio: float, exporter: SpanExporter | None = None) -> None:
+        self.totals = SpanTotals()
         resource = Resource.create({"service.name": design, "service.instance.id": process})
-        self._provider = TracerProvider(resource=resource, sampler=ParentBasedTraceIdRatio(ratio))
-        self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=endpoint, timeout=5)))
+        self._provider = TracerProvider(resource=resource, sampler=ParentBasedTraceIdRatio(ratio), shutdown_on_exit=False)
+        exporter = exporter or OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S)
+        self._provider.add_span_processor(_CountedBatches(exporter, self.totals))
         self.tracer = self._provider.get_tracer("system-designs")
 
     def stop(self) -> None:
-        self._provider.shutdown()
+        # The SDK would wait 30 s for a collector that does not answer. A thread that is left behind ends with the process.
+        ending = threading.Thread(target=self._provider.shutdown, name="traces-stop", daemon=True)
+        ending.start()
+        ending.join(STOP_WITHIN_S)
 
     @contextlib.contextmanager
     def batch(self, name: str, traceparents: Sequence[str]) -> Iterator[None]:
@@ -47,6 +75,49 @@ class Traces:
                 links.append(Link(context))
         with self.tracer.start_as_current_span(name, kind=SpanKind.CONSUMER, links=links):
             yield
+
+
+class _CountedBatches(BatchSpanProcessor):
+    """The SDK's queue with numbers to it: the SDK drops the oldest span at the bound and tells nobody how many."""
+
+    def __init__(self, exporter: SpanExporter, totals: SpanTotals) -> None:
+        super().__init__(
+            _CountedExports(exporter, totals),
+            max_queue_size=MAX_WAITING_SPANS,
+            schedule_delay_millis=SEND_EVERY_S * 1000,
+            max_export_batch_size=SPANS_AT_ONCE,
+        )
+        self._totals = totals
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.context is None or not span.context.trace_flags.sampled:
+            return
+        totals = self._totals
+        # Those on their way count as waiting, so this never lets in what the SDK's own queue would have no room for.
+        if totals.recorded - totals.sent - totals.failed >= MAX_WAITING_SPANS:
+            totals.dropped += 1
+            return
+        totals.recorded += 1
+        super().on_end(span)
+
+
+class _CountedExports(SpanExporter):
+    def __init__(self, exporter: SpanExporter, totals: SpanTotals) -> None:
+        self._exporter, self._totals = exporter, totals
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:
+            if result is SpanExportResult.SUCCESS:
+                self._totals.sent += len(spans)
+            else:
+                self._totals.failed += len(spans)
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
 
 
 class TracedRequests:

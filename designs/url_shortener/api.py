@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import functools
 import hashlib
 import hmac
 import io
 import re
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-import segno
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment
 
 from designs.building_blocks.cache_layers import CacheUnavailable
 from designs.building_blocks.dead_letter_queue import DeadLetterQueue
@@ -43,15 +42,16 @@ from designs.url_shortener.schemas import (
 from designs.url_shortener.shortener import BadLimit, Conflict, Shortener
 from designs.url_shortener.urls import BadAlias, BadUrl, is_code
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
-_PREVIEW = Environment(autoescape=True).from_string(
-    """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+_PREVIEW = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta name="robots" content="noindex"><title>Where {{ short_url }} leads</title>
 <style>body{font:1.1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:12vh auto;padding:0 1rem;color-scheme:light dark}
 code{overflow-wrap:anywhere}</style>
 <h1>{{ short_url }}</h1><p>leads to</p><p><code>{{ url }}</code></p>
 <p><a rel="noreferrer nofollow" href="{{ url }}">Go there</a></p></html>"""
-)
 
 
 class Services(Protocol):
@@ -238,13 +238,20 @@ async def block_link(code: Code, body: Block, have: Have) -> LinkOut:
     return LinkOut.of(after, have.public_url)
 
 
+@functools.cache
+def _preview_template() -> Template:
+    from jinja2 import Environment  # here, because a start without it is quicker and few ask for it
+
+    return Environment(autoescape=True).from_string(_PREVIEW)
+
+
 @public.get("/{code}+", response_class=HTMLResponse)
 async def preview(code: Code, request: Request, have: Have) -> Response:
     """Where a link leads, without going there. Counts no click and uses up no visit."""
     answer = await have.redirect.target(request.scope, code, counts=False)
     if not isinstance(answer, Redirect):
         return Response(answer.body, answer.status, dict(_decoded(answer.headers)))
-    page = _PREVIEW.render(short_url=f"{have.public_url}/{code}", url=answer.url)
+    page = _preview_template().render(short_url=f"{have.public_url}/{code}", url=answer.url)
     policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
     headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
     return HTMLResponse(page, headers=headers)
@@ -258,6 +265,8 @@ async def qr_code(
     answer = await have.redirect.target(request.scope, code, counts=False)
     if not isinstance(answer, Redirect):
         return Response(answer.body, answer.status, dict(_decoded(answer.headers)))
+    import segno  # here, because a start without it is quicker and few ask for it
+
     image = io.BytesIO()
     segno.make(f"{have.public_url}/{code}", micro=False).save(image, kind=format, scale=8, border=4)
     media_type = "image/svg+xml" if format == "svg" else "image/png"

@@ -6,29 +6,29 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from designs.building_blocks.body_limit import BodyLimit
 from designs.building_blocks.problem_details import install
-from designs.building_blocks.telemetry import Telemetry, Timing
+from designs.building_blocks.telemetry import Telemetry, Timing, traces_for
 from designs.url_shortener import api
 from designs.url_shortener.assembly import assemble
 from designs.url_shortener.knobs import ShortenerKnobs
+from designs.url_shortener.metrics import observe_spans
 from designs.url_shortener.operations import operations
 from designs.url_shortener.redirects import RedirectPath
 from designs.url_shortener.replica import running
-from designs.url_shortener.settings import ShortenerSettings
+from designs.url_shortener.settings import VERSION, ShortenerSettings
 
-VERSION = "1.0"
 BODY_LIMIT_BYTES = 512 * 1024
 
 
 def create_app(knobs: ShortenerKnobs, settings: ShortenerSettings, clock_us: Callable[[], int] | None = None) -> ASGIApp:
-    """The ASGI application of one replica; it connects when its lifespan starts."""
-    telemetry = Telemetry("url_shortener", VERSION)
+    """The ASGI application of one replica; it connects when its lifespan starts. Raises ValueError for what it can't do without."""
+    traces = traces_for("url_shortener", settings.process_name, knobs.traces, settings.traces_endpoint)
+    telemetry = Telemetry("url_shortener", VERSION, metrics=knobs.metrics == "on")
     replica = assemble(knobs, settings, telemetry, clock_us or (lambda: time.time_ns() // 1000))
 
     @contextlib.asynccontextmanager
@@ -51,15 +51,10 @@ def create_app(knobs: ShortenerKnobs, settings: ShortenerSettings, clock_us: Cal
     served: ASGIApp = framework
     if knobs.redirect_path == "asgi":
         served = RedirectPath(framework, replica.redirect, telemetry.http_seconds)
-    return traced(served, settings, replica.close)
+    if traces is None:
+        return served
+    from designs.building_blocks.tracing import TracedRequests
 
-
-def traced(app: ASGIApp, settings: ShortenerSettings, close: list[Callable[[], Any]]) -> ASGIApp:
-    """The app inside its trace spans, where an endpoint for them is set."""
-    if settings.traces_endpoint is None:
-        return app
-    from designs.building_blocks.tracing import TracedRequests, Traces
-
-    traces = Traces("url_shortener", settings.process_name, settings.traces_endpoint, settings.traces_ratio)
-    close.append(lambda: asyncio.to_thread(traces.stop))
-    return TracedRequests(app, traces)
+    observe_spans(telemetry, traces.totals)
+    replica.close.append(lambda: asyncio.to_thread(traces.stop))
+    return TracedRequests(served, traces)

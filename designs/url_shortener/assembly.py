@@ -13,7 +13,7 @@ from designs.building_blocks.caching import CachePolicy, LayeredCache
 from designs.building_blocks.circuit_breaker import CircuitBreaker
 from designs.building_blocks.dead_letter_queue import DeadLetterQueue
 from designs.building_blocks.stampede import monotonic_us
-from designs.building_blocks.telemetry import Telemetry, TimedPort
+from designs.building_blocks.telemetry import Telemetry
 from designs.url_shortener.backends.memory import MemoryClickStore, MemoryLinkStore, MemoryVisitorCounter
 from designs.url_shortener.backends.sqlite import SqliteClickStore, SqliteLinkStore
 from designs.url_shortener.blocklist import Blocklist
@@ -23,7 +23,7 @@ from designs.url_shortener.clicks import Visit, clicks_of
 from designs.url_shortener.codes import code_source
 from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.links import Link
-from designs.url_shortener.metrics import observe_replica, observe_worker
+from designs.url_shortener.metrics import observe_messages, observe_replica, observe_syncs, observe_worker
 from designs.url_shortener.miss_limit import MissLimit
 from designs.url_shortener.ports import ClickQueue, ClickStore, LinkStore, VisitorCounter
 from designs.url_shortener.redirects import RedirectRoute
@@ -33,7 +33,6 @@ from designs.url_shortener.shortener import Shortener
 from designs.url_shortener.write_behind import WriteBehindTotals, carry_forever
 
 MARKER_TTL_MS = 30_000
-QUEUE_DEADLINE_S = 5.0
 SYNC_CLICK_DEADLINE_S = 0.25
 PENDING_BOUND = 50_000
 BREAKER_OPEN_S = 1.0
@@ -113,6 +112,16 @@ def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tele
         close=close,
     )
     observe_replica(replica)
+    messages: dict[str, Callable[[], int]] = {}
+    if counting.queue is not None:
+        messages["clicks"] = lambda: counting.totals.batches
+    if pending is not None:
+        messages["pending"] = lambda: pending.added
+    if messages:
+        observe_messages(telemetry, messages)
+    if knobs.store == "sqlite":
+        files: list[Any] = [file for file in (store, counting.store) if file is not None]
+        observe_syncs(telemetry, "sqlite", files)
     if counting.worker is not None and counting.queue is not None:
         observe_worker(telemetry, counting.worker)
     return replica
@@ -130,12 +139,12 @@ class _Redis:
         self._backend = backend
         self._telemetry = telemetry
         self._fast = backend.connect(url, knobs.cache_deadline_ms / 1000)
-        self.client = backend.connect(url, QUEUE_DEADLINE_S)
-        self._numbers = TimedPort(backend.RedisNumbers(self.client), telemetry, "redis", ["lease_range"])
+        self.client = backend.connect(url, backend.QUEUE_DEADLINE_S)
+        self._numbers = telemetry.timed_port(backend.RedisNumbers(self.client), "redis", ["lease_range"])
 
     def shared_cache(self) -> Any:
         cache = self._backend.RedisSharedCache(self._fast, MARKER_TTL_MS)
-        return TimedPort(cache, self._telemetry, "redis", ["get", "fill", "invalidate", "acquire", "release"], prefix="shared_")
+        return self._telemetry.timed_port(cache, "redis", ["get", "fill", "invalidate", "acquire", "release"], prefix="shared_")
 
     def invalidations(self) -> Any:
         return self._backend.RedisInvalidations(self.client)
@@ -145,20 +154,19 @@ class _Redis:
         return number
 
     def visitors(self) -> Any:
-        return TimedPort(
-            self._backend.RedisVisitorCounter(self.client), self._telemetry, "redis", ["add", "count"], prefix="visitors_"
-        )
+        visitors = self._backend.RedisVisitorCounter(self.client)
+        return self._telemetry.timed_port(visitors, "redis", ["add", "count"], prefix="visitors_")
 
     def queue(self) -> Any:
         from designs.url_shortener.backends.redis_streams import RedisClickQueue
 
-        return TimedPort(RedisClickQueue(self.client), self._telemetry, "redis", ["publish", "receive", "done", "park"])
+        return self._telemetry.timed_port(RedisClickQueue(self.client), "redis", ["publish", "receive", "done", "park"])
 
     def pending(self, consumer: str) -> Any:
         from designs.url_shortener.backends.redis_streams import RedisPendingLinks
 
         links = RedisPendingLinks(self.client, PENDING_BOUND, consumer)
-        return TimedPort(links, self._telemetry, "redis", ["add", "holds", "stored"], prefix="pending_")
+        return self._telemetry.timed_port(links, "redis", ["add", "holds", "stored"], prefix="pending_")
 
     async def ping(self) -> bool:
         try:
@@ -192,7 +200,7 @@ def _counting(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tel
     if knobs.clicks == "off":
         return parts
     secret = settings.derived_key("visitors")
-    parts.store = click_store(knobs, settings, telemetry)
+    parts.store = _click_store(knobs, settings, telemetry)
     parts.visitors = redis.visitors() if redis is not None else MemoryVisitorCounter()
     parts.close.append(parts.store.close)
     send = to_store(parts.store, parts.visitors)
@@ -212,15 +220,15 @@ def _counting(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tel
     return parts
 
 
-def click_store(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Telemetry) -> ClickStore:
+def _click_store(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Telemetry) -> ClickStore:
     """Where counts are kept: beside the links, in a file of their own."""
-    store: ClickStore = MemoryClickStore() if knobs.store == "memory" else SqliteClickStore(settings.data_dir / "clicks.db")
-    timed: Any = TimedPort(store, telemetry, knobs.store, ["apply", "stats"], prefix="clicks_")
+    store: ClickStore = MemoryClickStore() if knobs.store == "memory" else SqliteClickStore(settings.clicks_file)
+    timed: Any = telemetry.timed_port(store, knobs.store, ["apply", "stats"], prefix="clicks_")
     return timed  # type: ignore[no-any-return]
 
 
 def _link_store(knobs: ShortenerKnobs, settings: ShortenerSettings) -> LinkStore:
-    return MemoryLinkStore() if knobs.store == "memory" else SqliteLinkStore(settings.data_dir / "links.db")
+    return MemoryLinkStore() if knobs.store == "memory" else SqliteLinkStore(settings.links_file)
 
 
 def _timed_store(store: LinkStore, knobs: ShortenerKnobs, telemetry: Telemetry) -> Any:
@@ -235,7 +243,7 @@ def _timed_store(store: LinkStore, knobs: ShortenerKnobs, telemetry: Telemetry) 
         "find_request",
         "claim_request",
     ]
-    return TimedPort(store, telemetry, knobs.store, verbs)
+    return telemetry.timed_port(store, knobs.store, verbs)
 
 
 def layered_cache(

@@ -26,6 +26,7 @@ from designs.url_shortener.ports import ClickQueue, ClickStore, QueueFull, Store
 
 # Sending a batch again is safe: it is counted by its id. Short, because the buffer fills meanwhile.
 SENDING = RetryPolicy(attempts=4, total_s=2.0, base_s=0.02, cap_s=0.5)
+MAX_TRACES = 64  # of one batch; whoever counts it links back to no more
 
 
 class Send(Protocol):
@@ -38,10 +39,12 @@ class Send(Protocol):
 class ClickTotals:
     """What became of the clicks of this process: accepted + unsure + dropped = all recorded that are not buffered any more.
 
-    `unsure` are those whose batch may or may not have arrived (a time-out); they are counted at most once either way.
+    `unsure` are those whose batch may or may not have arrived (a time-out); they are counted at most once either way. `batches`
+    are those that carried the accepted clicks.
     """
 
     accepted: int = 0
+    batches: int = 0
     unsure: int = 0
     dropped: dict[str, int] = field(default_factory=lambda: {"buffer_full": 0, "queue_full": 0, "queue_down": 0})
 
@@ -108,7 +111,7 @@ class ClickRecorder:
         visit = (code, referrer, client[0] if client else "", user_agent)
         visits = self._visits
         visits[visit] = visits.get(visit, 0) + 1
-        if trace:
+        if trace and len(self._traces) < MAX_TRACES:
             self._traces.append(trace)
 
     async def flush(self) -> None:
@@ -144,6 +147,7 @@ class ClickRecorder:
                 on_retry=note,
             )
             self.totals.accepted += batch.total
+            self.totals.batches += 1
         except StoreError as error:
             self.totals.give_up(batch.total, error, maybe=maybe)
         finally:
@@ -156,6 +160,7 @@ async def count_now(send: Send, totals: ClickTotals, clicks: Sequence[Click], de
     try:
         await asyncio.wait_for(send(batch), deadline_s)
         totals.accepted += batch.total
+        totals.batches += 1
     except TimeoutError:
         totals.unsure += batch.total
     except StoreError as error:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from designs.building_blocks.knobs import Knobs
+from designs.building_blocks.observability import MetricsKnob, TracesKnob
 
 PREFIX = "URL_SHORTENER_KNOB_"
 
@@ -165,6 +166,8 @@ class ShortenerKnobs(Knobs):
             "people behind one address."
         ),
     )
+    metrics: MetricsKnob = "on"
+    traces: TracesKnob = 0.0
 
     @model_validator(mode="after")
     def _refuse_the_impossible(self) -> ShortenerKnobs:

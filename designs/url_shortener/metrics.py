@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 if TYPE_CHECKING:
     from designs.building_blocks.telemetry import Telemetry
+    from designs.building_blocks.tracing import SpanTotals
     from designs.url_shortener.click_worker import ClickWorker
     from designs.url_shortener.replica import Replica
 
@@ -80,6 +81,44 @@ def observe_worker(telemetry: Telemetry, worker: ClickWorker) -> None:
         )
         yield CounterMetricFamily("sd_click_batches_dead_lettered", "Batches given up.", totals.dead_lettered_batches)
         yield CounterMetricFamily("sd_click_worker_failures", "Rounds that failed and were tried again.", totals.failures)
+
+    telemetry.registry.register(_Reader(read))
+
+
+class Synced(Protocol):
+    """A store that tells how often it had the disk sync."""
+
+    @property
+    def syncs(self) -> int: ...
+
+
+def observe_syncs(telemetry: Telemetry, backend: str, stores: Collection[Synced]) -> None:
+    """Commits of this process that synced the disk, of all its stores together."""
+
+    def read() -> Iterable[Metric]:
+        what = "Commits that had the disk sync the log; those of checkpoints are not in it."
+        yield _counter("sd_store_syncs", what, "backend", {backend: sum(store.syncs for store in stores)})
+
+    telemetry.registry.register(_Reader(read))
+
+
+def observe_messages(telemetry: Telemetry, sent: Mapping[str, Callable[[], int]]) -> None:
+    """Messages this process has put into each queue. A batch of clicks is one."""
+
+    def read() -> Iterable[Metric]:
+        yield _counter(
+            "sd_queue_messages", "Messages put into a queue.", "queue", {queue: count() for queue, count in sent.items()}
+        )
+
+    telemetry.registry.register(_Reader(read))
+
+
+def observe_spans(telemetry: Telemetry, totals: SpanTotals) -> None:
+    """What became of the spans of this process."""
+
+    def read() -> Iterable[Metric]:
+        outcomes = {"sent": totals.sent, "failed": totals.failed, "dropped": totals.dropped}
+        yield _counter("sd_spans", "Spans by what became of them.", "outcome", outcomes)
 
     telemetry.registry.register(_Reader(read))
 

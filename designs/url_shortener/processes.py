@@ -17,7 +17,8 @@ KNOBS = ShortenerKnobs
 def needs(knobs: Knobs) -> frozenset[str]:
     """The servers these knobs need."""
     assert isinstance(knobs, ShortenerKnobs)
-    return frozenset({"redis"}) if knobs.needs_redis else frozenset()
+    wanted = {"redis": knobs.needs_redis, "traces": knobs.traces > 0}
+    return frozenset(server for server, needed in wanted.items() if needed)
 
 
 def processes(

@@ -170,9 +170,12 @@ class RedirectRoute:
 
 
 class RedirectPath:
-    """redirect_path=asgi: answers `GET` and `HEAD` of codes itself and hands everything else to the framework."""
+    """redirect_path=asgi: answers `GET` and `HEAD` of codes itself and hands everything else to the framework.
 
-    def __init__(self, app: ASGIApp, route: RedirectRoute, seconds: RequestSeconds) -> None:
+    Without `seconds` no clock is read and nothing observed.
+    """
+
+    def __init__(self, app: ASGIApp, route: RedirectRoute, seconds: RequestSeconds | None) -> None:
         self._app = app
         self._route = route
         self._seconds = seconds
@@ -181,7 +184,8 @@ class RedirectPath:
         if scope["type"] != "http" or scope["method"] not in _VISITS:
             await self._app(scope, receive, send)
             return
-        started_s = time.perf_counter()
+        seconds = self._seconds
+        started_s = time.perf_counter() if seconds is not None else 0.0
         code = scope["path"][1:]
         answer = self._route.at_once(scope, code)
         if answer is None:
@@ -192,4 +196,5 @@ class RedirectPath:
         scope["route_template"] = TEMPLATE
         await send(answer.start)
         await send(answer.end)
-        self._seconds.observe(scope["method"], TEMPLATE, answer.status, time.perf_counter() - started_s)
+        if seconds is not None:
+            seconds.observe(scope["method"], TEMPLATE, answer.status, time.perf_counter() - started_s)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
+from designs.building_blocks.background_tasks import end
 from designs.building_blocks.cache_layers import CacheUnavailable
 from designs.building_blocks.caching import LayeredCache
 from designs.building_blocks.circuit_breaker import CircuitBreaker
@@ -29,7 +30,6 @@ from designs.url_shortener.write_behind import WriteBehindTotals
 
 REQUESTS_KEPT_US = 24 * 3600 * 1_000_000
 SWEEP_EVERY_S = 600.0
-CANCEL_AGAIN_S = 0.1
 
 log = structlog.get_logger()
 
@@ -79,18 +79,6 @@ async def running(replica: Replica) -> AsyncIterator[None]:
             await replica.recorder.flush()
         for close in replica.close:
             await close()
-
-
-async def end(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Cancel the tasks until they have ended. Once is not enough: a driver may swallow a cancellation that comes while it connects,
-    and a loop that goes on after that would keep the process from ending for ever.
-    """
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
-    await asyncio.gather(*tasks, return_exceptions=True)  # so that none is reported as forgotten
 
 
 def _alarm(task: asyncio.Task[None]) -> None:

@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from designs.building_blocks.settings import Settings
 from designs.url_shortener.urls import host_of
 
+VERSION = "1.0"
 MIN_KEY_CHARS = 16
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "[::ffff:7f00:1]"})
 
@@ -56,6 +57,14 @@ class ShortenerSettings(Settings):
         if not host or not url.startswith(("http://", "https://")):
             raise ValueError("public_url is an absolute URL such as https://sho.rt")
         return url
+
+    @property
+    def links_file(self) -> Path:
+        return self.data_dir / "links.db"
+
+    @property
+    def clicks_file(self) -> Path:
+        return self.data_dir / "clicks.db"
 
     def owners(self) -> dict[bytes, str]:
         """sha256 of an API key -> its owner. Looked up by hash, so that the time says nothing about a key."""

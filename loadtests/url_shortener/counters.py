@@ -22,20 +22,29 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         "store_reads": "of these, those that only read",
         "store_writes": "of these, those that write",
         "backend_errors": "calls of any backend that failed",
+        "fsyncs": "commits that had the disk sync the log; those of checkpoints are not in it",
+        "messages": "messages put into a queue: batches of clicks, and links that wait for the store",
         "cache_local_hits": "links found in a replica's own memory",
         "cache_shared_hits": "links found in Redis",
         "cache_negative_hits": "codes known to be nobody's",
         "cache_hits": "all three",
         "cache_misses": "links found in no cache",
         "cache_loads": "links read from the store to fill a cache (regenerations)",
+        "requests_sent": "visits and calls that were sent; a browser that remembers where a link leads does not ask",
+        "clicks_counted": "clicks a replica has handed over to be counted",
         "clicks_dropped": "clicks declared lost by a replica",
         "clicks_unsure": "clicks a replica has sent without learning whether they arrived",
         "clicks_dead_lettered": "clicks the worker has parked as undeliverable",
+        "spans_sent": "spans of traces that a collector has taken",
+        "spans_dropped": "spans there was no room for, and those no collector took",
         "redis_commands": "commands Redis has run, connection set-up and INFO aside",
         "redis_bytes": "bytes in and out of Redis",
     }
 )
 
+PORT_CALLS = frozenset({"store_calls", "store_reads", "store_writes", "backend_errors"})
+SPAN_OUTCOMES = {"sent": "spans_sent", "dropped": "spans_dropped", "failed": "spans_dropped"}
+CLICK_OUTCOMES = {"accepted": "clicks_counted", "dropped": "clicks_dropped", "unsure": "clicks_unsure"}
 STORE_BACKENDS = frozenset({"sqlite", "memory"})
 STORE_READS = frozenset({"get", "page", "visits_taken", "count", "find_request", "stats", "clicks_stats"})
 HOUSEKEEPING = frozenset({"info", "auth", "hello", "client", "select", "command", "config", "ping"})
@@ -54,11 +63,16 @@ def samples_of(metrics_text: str) -> list[Sample]:
 
 
 def service_counters(pages: Iterable[str]) -> dict[str, float]:
-    """The counters of all processes of a variant, from their metrics pages. What no page mentions is 0."""
+    """The counters of all processes of a variant, from their metrics pages. What no page mentions is 0.
+
+    Port calls are left out when no page has them (metrics=off): nobody counted them, which is not the same as none.
+    """
+    counted_calls = False
     counts = dict.fromkeys((name for name in COUNTERS if not name.startswith("redis_")), 0.0)
     for page in pages:
         for name, labels, value in samples_of(page):
             if name == "sd_backend_calls_total":
+                counted_calls = True
                 if labels.get("outcome") == "error":
                     counts["backend_errors"] += value
                 if labels.get("backend") in STORE_BACKENDS:
@@ -73,11 +87,17 @@ def service_counters(pages: Iterable[str]) -> dict[str, float]:
                     counts["cache_hits"] += value
             elif name == "sd_cache_loads_total":
                 counts["cache_loads"] += value
-            elif name == "sd_clicks_total" and labels.get("outcome") in ("dropped", "unsure"):
-                counts[f"clicks_{labels['outcome']}"] += value
+            elif name == "sd_clicks_total" and labels.get("outcome") in CLICK_OUTCOMES:
+                counts[CLICK_OUTCOMES[labels["outcome"]]] += value
             elif name == "sd_clicks_dead_lettered_total":
                 counts["clicks_dead_lettered"] += value
-    return counts
+            elif name == "sd_store_syncs_total":
+                counts["fsyncs"] += value
+            elif name == "sd_queue_messages_total":
+                counts["messages"] += value
+            elif name == "sd_spans_total" and labels.get("outcome") in SPAN_OUTCOMES:
+                counts[SPAN_OUTCOMES[labels["outcome"]]] += value
+    return counts if counted_calls else {name: count for name, count in counts.items() if name not in PORT_CALLS}
 
 
 def queued_clicks(pages: Iterable[str]) -> float | None:

@@ -1,19 +1,17 @@
 """User journeys against a URL shortener, for Locust: `locust -f loadtests/url_shortener/locustfile.py --host http://127.0.0.1:8000`.
 
 Visitors open links that were seeded at the start; programs make links and look after them. The mix says how many there are of
-each. For looking at a running design and for distributed load: Locust rounds to milliseconds and waits for each answer, so
-what it prints decides no comparison. Never import this in a process that does something else: Locust patches the interpreter.
+each. With --open-loop a plan is walked instead, whatever the answers are. For looking at a running design and for distributed
+load; what Locust prints decides no comparison. Never import this in a process that does something else: Locust patches the
+interpreter.
 
-    DESIGNS_API_KEY       the key that programs send; required
-    DESIGNS_URLS          the replicas, separated by commas; without it, --host alone
     DESIGNS_MIX           as --mix
-    DESIGNS_ALLOW_REMOTE  1: load a machine other than this one, with its owner's consent
+    DESIGNS_API_KEY, DESIGNS_URLS, DESIGNS_ALLOW_REMOTE: see `loadtests.locust_engine.guard`
 """
 
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import itertools
 import json
 import os
@@ -25,18 +23,34 @@ from urllib.parse import urlsplit
 
 from locust import FastHttpUser, events, poisson, task
 from locust.exception import StopTest
-from locust.runners import MasterRunner
+from locust.runners import WorkerRunner
 
+from loadtests.locust_engine.guard import begin_now, fail_a_void_run, refusal, replicas
+from loadtests.locust_engine.open_loop import OpenLoopUser, walk_alone, why_unplannable
+from loadtests.locust_engine.seeding import Data, SeedOnce
+from loadtests.locust_engine.shapes import add_shape_option, install_shape
+from loadtests.url_shortener.locust_requests import (
+    api_headers,
+    edit,
+    follow,
+    follow_new,
+    mistype,
+    read_clicks,
+    remove,
+    shorten,
+    visitor_headers,
+)
 from loadtests.url_shortener.mixes import MIXES
-from loadtests.url_shortener.workload import BULK_LINKS, UNKNOWN_CODES, VISITORS, unknown_code
+from loadtests.url_shortener.requests import VISITORS, unknown_code
+from loadtests.url_shortener.workload import BULK_LINKS, UNKNOWN_CODES
 from loadtests.workload import Mix
 
-REDIRECTS = (301, 302, 307)
 SEED_TIMEOUT_S = 30.0
 VISITS_PER_S = 2.0  # of one visitor
 JOURNEYS_PER_S = 0.5  # of one program
 PREVIEW_SHARE = 0.02  # visitors who look where a link leads before they follow it
 EDIT_SHARE = 0.1  # programs that change their link, and as many that delete it
+PLAN_S = 30.0  # of an open loop without --run-time
 
 
 class Links:
@@ -47,38 +61,6 @@ class Links:
     codes: tuple[str, ...] = ()
     popularity: tuple[float, ...] = ()
     turn = itertools.count()
-
-
-def allowed(url: str) -> bool:
-    """May this machine be loaded? Loopback always; anything else only with DESIGNS_ALLOW_REMOTE=1."""
-    name = urlsplit(url).hostname or ""
-    if os.environ.get("DESIGNS_ALLOW_REMOTE") == "1" or name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def api_headers() -> dict[str, str]:
-    return {"Authorization": f"Bearer {os.environ.get('DESIGNS_API_KEY', '')}", "Content-Type": "application/json"}
-
-
-def refusal(urls: tuple[str, ...]) -> str:
-    """Why this load is not run; "" when it may."""
-    if not urls:
-        return "say what to load: --host http://127.0.0.1:<port>"
-    for url in urls:
-        if not allowed(url):
-            return f"{url} is not this machine; with its owner's consent, set DESIGNS_ALLOW_REMOTE=1"
-    if not os.environ.get("DESIGNS_API_KEY"):
-        return "set DESIGNS_API_KEY to the key of the service's API"
-    return ""
-
-
-def replicas(host: str | None) -> tuple[str, ...]:
-    listed = tuple(url.strip().rstrip("/") for url in os.environ.get("DESIGNS_URLS", "").split(",") if url.strip())
-    return listed or ((host.rstrip("/"),) if host else ())
 
 
 def seed_links(url: str, count: int) -> tuple[str, ...]:
@@ -107,52 +89,67 @@ def seed_links(url: str, count: int) -> tuple[str, ...]:
 
 
 def add_options(parser: Any) -> None:
+    # Not on the page: they are read once, when Locust starts.
     parser.add_argument(
         "--mix",
         choices=sorted(MIXES),
         default=os.environ.get("DESIGNS_MIX") or "mixed",
         help="who asks for what; see WORKLOADS.md",
+        include_in_web_ui=False,
     )
+    add_shape_option(parser)
+    parser.add_argument("--open-loop", action="store_true", help="walk a plan of requests", include_in_web_ui=False)
+    parser.add_argument("--plan-rate", type=float, help="requests/s of the plan, else the mix's own", include_in_web_ui=False)
+    parser.add_argument("--plan-seed", type=int, default=1, help="draws the same plan again", include_in_web_ui=False)
 
 
 def choose_users(environment: Any, **_: Any) -> None:
-    """Visitors and programs in the proportion of the mix. Ends the process when the load must not run."""
-    if environment.parsed_options.mix not in MIXES:  # a default from the environment is not checked against the choices
-        sys.exit(f"there is no mix {environment.parsed_options.mix!r}; the mixes are {', '.join(MIXES)}")
-    Links.mix = MIXES[environment.parsed_options.mix]
+    """Visitors and programs as the mix has them, or the one who walks a plan. Ends the process when the load must not run."""
+    options = environment.parsed_options
+    if options.mix not in MIXES:  # a default from the environment is not checked against the choices
+        sys.exit(f"there is no mix {options.mix!r}; the mixes are {', '.join(MIXES)}")
+    mix = MIXES[options.mix]
     urls = replicas(environment.host)
     if urls and (reason := refusal(urls)):
         sys.exit(reason)
-    ratios = Links.mix.ratios
-    visits = sum(ratios.get(op, 0.0) for op in ("redirect", "unknown", "scan"))
-    writes = sum(ratios.get(op, 0.0) for op in ("create", "edit"))
+    if options.open_loop:
+        if reason := why_unplannable(mix):
+            sys.exit(reason)
+        PlanWalker.mix, PlanWalker.seed = mix, options.plan_seed
+        PlanWalker.rate_per_s = options.plan_rate or mix.rate_per_s
+        walk_alone(environment, PlanWalker, PLAN_S)
+        return
+    install_shape(environment)
+    set_weights(mix)
+    environment.user_classes = [user_class for user_class in (Visitor, ApiClient) if user_class.weight]
+    if not environment.user_classes:
+        sys.exit(f"nobody in Locust does what the mix {mix.name} asks for")
+    if isinstance(environment.runner, WorkerRunner):
+        environment.user_classes = [Visitor, ApiClient]  # the master's mix counts
+
+
+def set_weights(mix: Mix) -> None:
+    visits = sum(mix.ratios.get(op, 0.0) for op in ("redirect", "unknown", "scan"))
+    writes = sum(mix.ratios.get(op, 0.0) for op in ("create", "edit"))
     # A program's journey makes one link in as long as a visitor opens several.
     Visitor.weight = round(1_000 * visits / VISITS_PER_S)
     ApiClient.weight = round(1_000 * writes / JOURNEYS_PER_S)
-    environment.user_classes = [user_class for user_class in (Visitor, ApiClient) if user_class.weight]
 
 
-def seed(environment: Any, **_: Any) -> None:
+def make_links(environment: Any) -> Data:
     """The host may come from the web page, so it is judged again here."""
-    urls = replicas(environment.host)
-    try:
-        if reason := refusal(urls):
-            raise StopTest(reason)
-        Links.urls = urls
-        if not isinstance(environment.runner, MasterRunner):
-            Links.codes = seed_links(urls[0], Links.mix.keys)
-    except StopTest:
-        environment.process_exit_code = 1  # else a run without requests would count as one without failures
-        raise
+    urls, mix = replicas(environment.host), MIXES[environment.parsed_options.mix]
+    if reason := refusal(urls):
+        raise StopTest(reason)
+    return {"mix": mix.name, "urls": list(urls), "codes": list(seed_links(urls[0], mix.keys))}
+
+
+def take_links(data: Data) -> None:
+    """In each process that runs users. A worker judges by itself what its master wants loaded."""
+    Links.mix, Links.urls, Links.codes = MIXES[data["mix"]], tuple(data["urls"]), tuple(data["codes"])
+    if reason := refusal(Links.urls):
+        raise StopTest(reason)
     Links.popularity = tuple(itertools.accumulate(rank**-Links.mix.zipf_s for rank in range(1, len(Links.codes) + 1)))
-
-
-def refuse_an_overloaded_generator(environment: Any, **_: Any) -> None:
-    """Figures of a Locust that was short of CPU are those of Locust, so such a run fails."""
-    runner = environment.runner
-    if runner is not None and (runner.cpu_warning_emitted or runner.worker_cpu_warning_emitted):
-        print("this run does not count: Locust itself was short of CPU; take fewer users or more workers", file=sys.stderr)
-        environment.process_exit_code = 1
 
 
 class ReplicaUser(FastHttpUser):
@@ -172,8 +169,7 @@ class Visitor(ReplicaUser):
     wait_time = poisson(VISITS_PER_S)
 
     def on_start(self) -> None:
-        user_agent, referer = random.choice(VISITORS)
-        self.headers = {"User-Agent": user_agent} | ({"Referer": referer} if referer else {})
+        self.headers = visitor_headers(random.randrange(len(VISITORS)))
 
     @task
     def visit(self) -> None:
@@ -182,31 +178,12 @@ class Visitor(ReplicaUser):
         if op == "redirect":
             code = random.choices(Links.codes, cum_weights=Links.popularity)[0]
             if random.random() < PREVIEW_SHARE:
-                self.preview(code)
-            self.open(code)
+                self.client.get(f"/{code}+", name="/[code]+", headers=self.headers)
+            follow(self.client, f"/{code}", self.headers)
         elif op == "unknown":
-            self.mistype(unknown_code(f"locust {random.randrange(UNKNOWN_CODES)}", len(Links.codes[0])))
+            mistype(self.client, f"/{again_unknown(random.randrange(UNKNOWN_CODES))}", self.headers)
         else:
-            self.mistype(unknown_code(uuid.uuid4().hex, len(Links.codes[0])))
-
-    def preview(self, code: str) -> None:
-        self.client.get(f"/{code}+", name="/[code]+", headers=self.headers)
-
-    def open(self, code: str) -> None:
-        with self.client.get(
-            f"/{code}", name="/[code]", headers=self.headers, allow_redirects=False, catch_response=True
-        ) as answer:
-            if answer.status_code not in REDIRECTS:
-                answer.failure(f"{answer.status_code} instead of a redirect")
-
-    def mistype(self, code: str) -> None:
-        with self.client.get(
-            f"/{code}", name="/[code] mistyped", headers=self.headers, allow_redirects=False, catch_response=True
-        ) as answer:
-            if answer.status_code in (404, 429):
-                answer.success()
-            else:
-                answer.failure(f"{answer.status_code} for a code that nobody has")
+            mistype(self.client, f"/{unknown_code(uuid.uuid4().hex, len(Links.codes[0]))}", self.headers)
 
 
 class ApiClient(ReplicaUser):
@@ -217,40 +194,48 @@ class ApiClient(ReplicaUser):
     @task
     def look_after_a_link(self) -> None:
         url = f"https://example.org/locust/{uuid.uuid4().hex}"
-        with self.client.post(
-            "/api/v1/links", name="/api/v1/links", json={"url": url}, headers=api_headers(), catch_response=True
-        ) as answer:
-            if answer.status_code != 201:
-                answer.failure(f"{answer.status_code} instead of 201")
-                return
-            code = answer.json()["code"]
-        self.open(code, url)
+        code = shorten(self.client, "/api/v1/links", url)
+        if not code:
+            return
+        follow_new(self.client, code, url)
         path = f"/api/v1/links/{code}"
-        self.read_clicks(path)
+        read_clicks(self.client, path)
         whim = random.random()
         if whim < EDIT_SHARE:
-            self.client.patch(path, name="/api/v1/links/[code]", json={"url": f"{url}/elsewhere"}, headers=api_headers())
+            edit(self.client, path, f"{url}/elsewhere")
         elif whim < 2 * EDIT_SHARE:
-            self.client.delete(path, name="/api/v1/links/[code]", headers=api_headers())
+            remove(self.client, path)
 
-    def read_clicks(self, path: str) -> None:
-        with self.client.get(
-            f"{path}/stats", name="/api/v1/links/[code]/stats", headers=api_headers(), catch_response=True
-        ) as answer:
-            if answer.status_code == 404 and "clicks-off" in (answer.text or ""):
-                answer.success()  # the knob clicks=off: there is nothing to read
 
-    def open(self, code: str, url: str) -> None:
-        """A new link works at once: whoever made it reads what he wrote."""
-        with self.client.get(f"/{code}", name="/[code] new", allow_redirects=False, catch_response=True) as answer:
-            if answer.status_code not in REDIRECTS:
-                answer.failure(f"{answer.status_code} instead of a redirect")
-            elif answer.headers.get("location") != url:
-                answer.failure("it leads somewhere else")
+class PlanWalker(OpenLoopUser):
+    """The operations of the mix as a plan has them, replicas and visitors in turn, as in a comparison."""
+
+    def ask(self, op: str, key: int, serial: int) -> None:
+        url = Links.urls[serial % len(Links.urls)]
+        headers = visitor_headers(serial // len(Links.urls))
+        if op == "redirect":
+            follow(self.client, f"{url}/{Links.codes[key]}", headers)
+        elif op == "unknown":
+            mistype(self.client, f"{url}/{again_unknown(key)}", headers)
+        elif op == "scan":
+            mistype(self.client, f"{url}/{unknown_code(uuid.uuid4().hex, len(Links.codes[0]))}", headers)
+        elif op == "create":
+            shorten(self.client, f"{url}/api/v1/links", f"https://example.org/locust/{uuid.uuid4().hex}")
+        elif op == "stats":
+            read_clicks(self.client, f"{url}/api/v1/links/{Links.codes[key]}")
+        elif op == "edit":
+            edit(self.client, f"{url}/api/v1/links/{Links.codes[key]}", f"https://example.org/locust/{uuid.uuid4().hex}")
+        else:
+            raise ValueError(f"there is no op {op!r}")
+
+
+def again_unknown(number: int) -> str:
+    return unknown_code(f"locust {number % UNKNOWN_CODES}", len(Links.codes[0]))
 
 
 hooks: Any = events  # Locust's event hooks carry no types
 hooks.init_command_line_parser.add_listener(add_options)
 hooks.init.add_listener(choose_users)
-hooks.test_start.add_listener(seed)
-hooks.quitting.add_listener(refuse_an_overloaded_generator)
+hooks.init.add_listener(begin_now)
+hooks.test_start.add_listener(SeedOnce(make_links, take_links).on_test_start)
+hooks.quitting.add_listener(fail_a_void_run)

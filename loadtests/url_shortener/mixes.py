@@ -18,6 +18,8 @@ OPS: Mapping[str, str] = MappingProxyType(
         "unknown": "open one of 200 codes that nobody has, again and again: `GET /{code}`",
         "scan": "open a code that nobody has, another one each time: `GET /{code}`",
         "edit": "send a link elsewhere: `PATCH /api/v1/links/{code}`",
+        "open_new": "open the link that the step before has made: `GET /{code}`",
+        "stats_new": "read its clicks: `GET /api/v1/links/{code}/stats`",
     }
 )
 
@@ -39,6 +41,7 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 zipf_s=1.0,
                 rate_per_s=400.0,
                 knobs=UNLIMITED,
+                touch="redirect",
             ),
             Mix(
                 name="redirects",
@@ -48,6 +51,7 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 zipf_s=1.0,
                 rate_per_s=600.0,
                 knobs=UNLIMITED,
+                touch="redirect",
             ),
             Mix(
                 name="hot",
@@ -57,6 +61,7 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 zipf_s=1.2,
                 rate_per_s=600.0,
                 knobs=UNLIMITED,
+                touch="redirect",
             ),
             Mix(
                 name="create",
@@ -78,6 +83,7 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 zipf_s=1.0,
                 rate_per_s=500.0,
                 knobs=UNLIMITED,
+                touch="redirect",
             ),
             Mix(
                 name="expiring",
@@ -96,6 +102,53 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 zipf_s=1.0,
                 rate_per_s=400.0,
                 knobs=UNLIMITED,
+                touch="redirect",
+            ),
+            *(
+                Mix(
+                    name=f"zipf-{zipf_s}",
+                    who=(
+                        f"{who} Each replica's own memory holds one link in twenty, so popularity decides how often it is enough."
+                    ),
+                    ratios={"redirect": 0.90, "create": 0.10},
+                    keys=5_000,
+                    zipf_s=zipf_s,
+                    rate_per_s=400.0,
+                    knobs={**UNLIMITED, "cache_entries": "250"},
+                    touch="redirect",
+                )
+                for zipf_s, who in (
+                    (0.8, "An archive: old links are opened nearly as often as new ones."),
+                    (1.0, "A busy site: few links are popular, most are opened now and then."),
+                    (1.2, "A news day: a handful of links gets most of the visits."),
+                )
+            ),
+            Mix(
+                name="returning",
+                who=(
+                    "Forty people who come back: they open the same fifty links again and again, in browsers that keep what "
+                    "they may."
+                ),
+                ratios={"redirect": 1.0},
+                keys=50,
+                zipf_s=1.0,
+                rate_per_s=600.0,
+                knobs=UNLIMITED,
+                touch="redirect",
+                clients=40,
+            ),
+            Mix(
+                name="journeys",
+                who=(
+                    "Programs that make a link, open it to see that it works, and look at its clicks, a step every 0.3 s, while "
+                    "browsers open older links."
+                ),
+                ratios={"create": 0.3, "redirect": 0.7},
+                keys=500,
+                zipf_s=1.0,
+                rate_per_s=300.0,
+                knobs=UNLIMITED,
+                then={"create": ("open_new", 0.3), "open_new": ("stats_new", 0.3)},
             ),
         )
     }
@@ -110,7 +163,7 @@ DEFAULT_MIX: Mapping[str, str] = MappingProxyType(
         "store": "create",
         "cache": "mixed",
         "cache_layers": "redirects",
-        "cache_entries": "redirects",
+        "cache_entries": "zipf-1.0",
         "cache_ttl_s": "expiring",
         "cache_ttl_jitter": "expiring",
         "staleness_s": "edits",
@@ -121,15 +174,18 @@ DEFAULT_MIX: Mapping[str, str] = MappingProxyType(
         "clicks": "redirects",
         "click_flush_ms": "redirects",
         "click_buffer": "hot",
-        "redirect": "redirects",
+        "redirect": "returning",
         "redirect_path": "redirects",
         "misses_per_minute": "unknown",
+        "metrics": "redirects",
+        "traces": "redirects",
         "": "mixed",
     }
 )
 
 _REDIRECT_COST = ("cpu_us_per_request", "cpu_us_per_request_service", "cpu_us_per_request_store", "latency_p50_ms")
-_CREATE_COST = ("store_writes", "redis_commands", "cpu_us_per_request", "latency_p50_ms")
+_CREATE_COST = ("store_writes", "fsyncs", "redis_commands", "cpu_us_per_request", "latency_p50_ms")
+_WATCHING_COST = ("cpu_us_per_request_service", "cpu_us_per_request_worker", "latency_p50_ms", "latency_p99_ms", "rss_mb")
 _CACHE_COST = ("store_reads", "cache_misses", "redis_commands", "redis_bytes", *_REDIRECT_COST)
 
 # Figures by knob, most telling first: counted work before CPU, CPU before latency.
@@ -138,8 +194,8 @@ CARD: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ids": _CREATE_COST,
         "code_length": _CREATE_COST,
         "lease_size": _CREATE_COST,
-        "store": ("latency_p50_ms", "latency_p99_ms", "cpu_us_per_request", "store_writes"),
-        "cache": ("store_reads", "store_writes", "redis_commands", "redis_bytes", *_REDIRECT_COST),
+        "store": ("latency_p50_ms", "latency_p99_ms", "cpu_us_per_request", "store_writes", "fsyncs"),
+        "cache": ("store_reads", "store_writes", "fsyncs", "redis_commands", "redis_bytes", *_REDIRECT_COST),
         "cache_layers": ("redis_commands", "redis_bytes", "store_reads", *_REDIRECT_COST, "rss_mb"),
         "cache_entries": ("cache_local_hits", "cache_hit_ratio", "redis_commands", "store_reads", *_REDIRECT_COST, "rss_mb"),
         "cache_ttl_s": ("cache_loads", "store_reads", "redis_commands", *_REDIRECT_COST),
@@ -149,12 +205,23 @@ CARD: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "stampede": ("cache_loads", "store_reads", "redis_commands", "latency_p99_ms", *_REDIRECT_COST),
         "on_cache_down": ("failed_per_100", *_CACHE_COST),
         "cache_deadline_ms": ("latency_p99_ms", "failed_per_100", *_CACHE_COST),
-        "clicks": ("store_writes", "redis_commands", "cpu_us_per_request_worker", *_REDIRECT_COST, "rss_mb", "clicks_dropped"),
-        "click_flush_ms": ("store_writes", "redis_commands", "cpu_us_per_request_worker", *_REDIRECT_COST),
+        "clicks": (
+            "store_writes",
+            "fsyncs",
+            "messages",
+            "redis_commands",
+            "cpu_us_per_request_worker",
+            *_REDIRECT_COST,
+            "rss_mb",
+            "clicks_dropped",
+        ),
+        "click_flush_ms": ("store_writes", "fsyncs", "messages", "redis_commands", "cpu_us_per_request_worker", *_REDIRECT_COST),
         "click_buffer": ("clicks_dropped", *_REDIRECT_COST, "rss_mb"),
-        "redirect": ("cpu_us_per_request", "cpu_us_per_request_service", "latency_p50_ms"),
+        "redirect": ("requests_sent", "clicks_counted", "cpu_us_per_request", "cpu_us_per_request_service", "latency_p50_ms"),
         "redirect_path": ("cpu_us_per_request_service", "cpu_us_per_request", "latency_p50_ms", "latency_p99_ms"),
         "misses_per_minute": ("store_reads", "redis_commands", *_REDIRECT_COST),
+        "metrics": _WATCHING_COST,
+        "traces": ("spans_sent", "spans_dropped", "cpu_us_per_request_collector", *_WATCHING_COST),
         "": ("cpu_us_per_request", "store_calls", "redis_commands", "redis_bytes", "latency_p50_ms", "latency_p99_ms"),
     }
 )
@@ -172,17 +239,21 @@ def workloads_page(mixes: Mapping[str, Mix] = MIXES, default_mix: Mapping[str, s
     for mix in mixes.values():
         whole = sum(mix.ratios.values())
         shares = ", ".join(f"{op} {100 * ratio / whole:.3g} %" for op, ratio in mix.ratios.items())
-        knobs = [knob for knob, name in default_mix.items() if name == mix.name and knob]
+        knobs = ", ".join(f"`{knob}`" for knob, name in default_mix.items() if name == mix.name and knob)
+        shows = knobs or ("that what was just made can be read at once" if mix.then else "what popularity does to a cache")
         lines += [
             f"## {mix.name}",
             "",
             mix.who,
             "",
-            f"- Requests: {shares}",
+            f"- {'Begins with' if mix.then else 'Requests'}: {shares}",
+            *(f"- Then: {op} is followed by {next_op} after {pause_s:g} s" for op, (next_op, pause_s) in mix.then.items()),
+            *([f"- Clients: {mix.clients}, each with a cache of its own"] if mix.clients else []),
             f"- Keys: {mix.keys:,} link{'s' * (mix.keys > 1)}, {popularity(mix)}",
             f"- Rate: {mix.rate_per_s:g} requests/s, Poisson arrivals, unless told otherwise",
             f"- Runs with: {', '.join(f'`{name}={value}`' for name, value in mix.knobs.items()) or 'the knobs as they are'}",
-            f"- Shows: {', '.join(f'`{knob}`' for knob in knobs) or 'what a link costs when all want the same one'}",
+            f"- Before it: {'each link is opened once, so that caches are full' if mix.touch else 'nothing; caches are empty'}",
+            f"- Shows: {shows}",
             "",
         ]
     lines += ["## The requests", ""]

@@ -17,13 +17,12 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from designs.building_blocks.logs import configure_logs
 from designs.building_blocks.telemetry import (
     BUCKETS_S,
     RequestSeconds,
     Telemetry,
-    TimedPort,
     Timing,
-    configure_logs,
 )
 from tests.url_shortener.replicas import BROWSER, LONG_URL, OWNER, OWNER_KEY, PLAIN, knobs, running_replica
 
@@ -141,7 +140,7 @@ def test_a_timed_port_counts_what_worked_and_what_failed_and_passes_everything_e
             return "untimed"
 
     async def scene() -> None:
-        port: Any = TimedPort(Port(), telemetry, "toy", ["get"], prefix="toys_")
+        port: Any = telemetry.timed_port(Port(), "toy", ["get"], prefix="toys_")
         assert await port.get("a", default="b") == "ab"
         assert (await port.untimed(), port.size) == ("untimed", 3)
         with pytest.raises(ValueError, match="bad"):
@@ -159,6 +158,28 @@ def test_a_timed_port_counts_what_worked_and_what_failed_and_passes_everything_e
     assert read("sd_backend_calls_total", labels | {"outcome": "ok"}) == 1
     assert read("sd_backend_calls_total", labels | {"outcome": "error"}) == 2
     assert read("sd_backend_call_duration_seconds_count", labels) == 3
+
+
+def test_without_metrics_a_port_is_handed_back_as_it_is_and_a_request_leaves_no_trace_and_reads_no_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    telemetry = Telemetry("toy", "1", metrics=False)
+    port = object()
+    assert telemetry.timed_port(port, "toy", ["get"]) is port
+    monkeypatch.setattr("designs.building_blocks.telemetry.time.perf_counter", lambda: pytest.fail("the clock was read"))
+    scope = {"type": "http", "method": "GET", "path": "/x"}
+    asyncio.run(Timing(Response("ok"), telemetry.http_seconds)(scope, _never, _nowhere))
+    page = telemetry.exposition("")[0].decode()
+    assert "http_request" not in page
+    assert "sd_backend" not in page
+    assert "sd_build_info" in page
+
+
+def test_a_failed_request_is_logged_without_metrics_too(caplog: pytest.LogCaptureFixture) -> None:
+    scope = {"type": "http", "method": "GET", "path": "/x"}
+    with structlog.testing.capture_logs() as logged:
+        asyncio.run(Timing(Response("no", 503), None)(scope, _never, _nowhere))
+    assert logged == [{"event": "request_failed", "log_level": "warning", "route": "unmatched", "status": 503}]
 
 
 # -- guards on a running service --------------------------------------------------------------------------------------------------
@@ -217,6 +238,23 @@ def test_redirects_are_labelled_alike_on_both_paths(path: str, tmp_path: Any) ->
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("path", ["asgi", "fastapi"])
+def test_a_service_without_metrics_still_says_what_it_promises_to_count(path: str, tmp_path: Any, redis_url: str) -> None:
+    async def scene() -> None:
+        turned = knobs(metrics="off", redirect_path=path, click_flush_ms=1)
+        async with running_replica(turned, tmp_path, redis_url=redis_url) as replica:
+            await replica.visit((await replica.create())["code"])
+            assert replica.parts.recorder is not None
+            await replica.parts.recorder.flush()
+            page = (await replica.http.get("/metrics")).text
+        families = {family.name: family.samples for family in parse_text(page)}
+        assert not any(name.startswith(("http_request", "sd_backend")) for name in families)
+        assert {"sd_clicks", "sd_degraded", "sd_build_info", "sd_store_syncs", "sd_queue_messages"} <= families.keys()
+        assert {sample.value for sample in families["sd_clicks"] if sample.labels["outcome"] == "accepted"} == {1}
+
+    asyncio.run(scene())
+
+
 def test_metrics_can_be_read_in_both_formats_and_name_every_family_once(tmp_path: Any, redis_url: str) -> None:
     async def scene() -> None:
         async with running_replica(knobs(), tmp_path, redis_url=redis_url) as replica:
@@ -243,6 +281,7 @@ def test_metrics_can_be_read_in_both_formats_and_name_every_family_once(tmp_path
                 "method",
                 "op",
                 "outcome",
+                "queue",
                 "reason",
                 "result",
                 "route",

@@ -9,18 +9,22 @@ import math
 from random import Random
 
 from loadtests.result import (
+    Band,
     Block,
     Comparison,
     LatencySummary,
     Manifest,
+    QuantileRatio,
     Ratio,
     Result,
     SafetyCheck,
+    Steadiness,
     Variant,
 )
 
 PRIMARY = "cpu_us_per_request"
 # name -> (CPU-us per request by role, store round trips a request, median latency in ms, stale reads)
+QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 SIDES: dict[str, tuple[dict[str, float], float, float, int]] = {
     "cache=none": ({"service": 118.0, "store": 31.0}, 1.0, 0.86, 0),
     "cache=aside": ({"service": 79.0, "store": 13.0}, 0.18, 0.52, 37),
@@ -60,6 +64,8 @@ def sample_result(
         ],
         safety={name: _safety(sides[name][3], unsafe and name == names[-1]) for name in names},
         blocks=drawn,
+        ratio_functions=[_ratio_function(rng, len(accepted), lean=0.12 * i) for i, _ in enumerate(names[1:])],
+        bands=[Band(name="store stopped for 2 s", variant=names[-1], start_s=31.0, end_s=33.0)],
         manifest=Manifest(
             design="url_shortener",
             knob="cache",
@@ -72,6 +78,8 @@ def sample_result(
             blocks_planned=blocks,
             blocks_rejected=1,
             margin=0.05,
+            experiment_hash="c2f0a4d1998e",
+            rules={"lag_p99_ms": 2.0, "generator_cpu": 0.8, "steal": 0.01},
             primary_figure=PRIMARY,
             started_at="2025-06-01T09:30:00Z",
             duration_s=97.4,
@@ -83,6 +91,32 @@ def sample_result(
             pinning="services and stores on CPU 0, generator on CPU 1",
             notes=["block 3 was measured again"],
         ),
+    )
+
+
+def large_result() -> Result:
+    """What the page must be able to carry: four variants, twenty blocks, twenty more figures, curves of all points there can be."""
+    names = ("cache=none", "cache=aside", "cache=refresh-ahead", "cache=write-behind")
+    result = sample_result(names, blocks=20)
+    rng = Random(11)
+
+    def grown(variant: Variant) -> Variant:
+        points = [(0.1 * 1.04**i * rng.uniform(1.0, 1.01), (i + 1) / 200) for i in range(200)]
+        latency = variant.latency_intended.model_copy(update={"ecdf": points})
+        slices = [(0.375 * i + rng.random() / 9, rng.random(), 9 * rng.random(), 300 * rng.random()) for i in range(240)]
+        return variant.model_copy(update={"latency_intended": latency, "latency_sent": latency, "over_time": slices})
+
+    def more(comparisons: list[Comparison]) -> list[Comparison]:
+        copies = [comparisons[0].model_copy(update={"figure": f"count_{i}", "title": f"count {i} per request"}) for i in range(20)]
+        return [*copies, *comparisons]
+
+    counted = {name: {f"count_{i}": rng.random() for i in range(20)} for name in names}
+    blocks = [
+        block.model_copy(update={"figures": {name: {**counted[name], **block.figures[name]} for name in names}})
+        for block in result.blocks
+    ]
+    return result.model_copy(
+        update={"variants": list(map(grown, result.variants)), "comparisons": list(map(more, result.comparisons)), "blocks": blocks}
     )
 
 
@@ -139,7 +173,18 @@ def _variant(rng: Random, name: str, side: tuple[dict[str, float], float, float,
             )
             for i in range(20)
         ],
+        steadiness=Steadiness(change_per_block=0.001, low=-0.002, high=0.004, steady=True),
     )
+
+
+def _ratio_function(rng: Random, blocks: int, lean: float) -> list[QuantileRatio]:
+    """Quicker in the body and slower in the tail, as a cache is whose misses cost more: the curve crosses "equal"."""
+    functions = []
+    for q in QUANTILES:
+        depth = -math.log10(1.0 - q)
+        logs = [rng.gauss(-0.5 + lean + 0.28 * depth, 0.05 + 0.09 * depth) for _ in range(blocks)]
+        functions.append(QuantileRatio(q=q, ratio=_ratio(logs)))
+    return functions
 
 
 def _latency(samples_ms: list[float]) -> LatencySummary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from designs.building_blocks.background_tasks import end
 from designs.building_blocks.knobs import KnobError, knob_table
 from designs.url_shortener.app import create_app
 from designs.url_shortener.knobs import ShortenerKnobs
-from designs.url_shortener.replica import end
 from designs.url_shortener.worker import create_worker_app
 from tests.url_shortener.replicas import BROWSER, LONG_URL, PUBLIC_URL, eventually, knobs, lifespan, running_replica, settings
 from tests.virtual_time import run
@@ -30,9 +31,14 @@ def turns() -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("turn", [*turns()], ids=lambda turn: " ".join(f"{name}={value}" for name, value in turn.items()))
-def test_every_turn_of_a_knob_is_a_service_that_works(turn: dict[str, Any], tmp_path: Path, redis_url: str) -> None:
+def test_every_turn_of_a_knob_is_a_service_that_works(
+    turn: dict[str, Any], tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("designs.building_blocks.tracing.STOP_WITHIN_S", 0.01)  # nobody takes the spans
+
     async def scene() -> None:
-        async with running_replica(knobs(**turn), tmp_path, redis_url=redis_url) as replica:
+        nobody = "http://127.0.0.1:1/v1/traces"
+        async with running_replica(knobs(**turn), tmp_path, redis_url=redis_url, traces_endpoint=nobody) as replica:
             plain, capped = await replica.create(), await replica.create("https://example.org/capped", max_visits=1)
             for _ in range(3):
                 assert await replica.target(plain["code"]) == LONG_URL
@@ -66,6 +72,8 @@ def test_knobs_that_need_redis_say_so_before_anything_is_started(tmp_path: Path)
         create_app(knobs(), settings(tmp_path))
     with pytest.raises(ValueError, match="set REDIS_URL"):
         create_worker_app(knobs(), settings(tmp_path))
+    with pytest.raises(ValueError, match="store=memory keeps the counts inside the replica"):
+        create_worker_app(knobs(store="memory"), settings(tmp_path, redis_url="redis://127.0.0.1:1/0"))
 
 
 def test_a_task_that_swallows_its_cancellation_is_cancelled_again() -> None:
@@ -110,6 +118,9 @@ def test_a_click_worker_counts_what_a_replica_queued_and_shows_it(tmp_path: Path
             await eventually(counted)
             assert [(await http.get(path)).status_code for path in ("/healthz", "/readyz")] == [200, 200]
             metrics = (await http.get("/metrics")).text
+            replicas = (await replica.http.get("/metrics")).text
+            assert 'sd_store_syncs_total{backend="sqlite"} 1.0' in metrics
+            assert re.search(r'sd_queue_messages_total{queue="clicks"} [1-5]\.0', replicas)
             assert "sd_clicks_applied_total 5.0" in metrics
             assert 'sd_queue_depth{queue="clicks"}' in metrics
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from designs.url_shortener.backends.memory import MemoryClickQueue, MemoryClickStore, MemoryVisitorCounter
-from designs.url_shortener.click_recorder import ClickRecorder, ClickTotals, count_now, to_queue, to_store
+from designs.url_shortener.click_recorder import MAX_TRACES, ClickRecorder, ClickTotals, count_now, to_queue, to_store
 from designs.url_shortener.clicks import Click, ClickBatch, decode_batch
 from designs.url_shortener.ports import QueueFull, StoreError
 from tests.url_shortener.replicas import failing
@@ -175,6 +175,20 @@ def test_the_traces_of_the_sampled_clicks_travel_with_their_batch() -> None:
         visit(recorder)
         await recorder.flush()
         assert [list(batch.traces) for batch in line.arrived] == [["00-aa-bb-01"], []]
+
+    run(scene())
+
+
+def test_a_batch_carries_no_more_traces_than_whoever_counts_it_links_back_to() -> None:
+    async def scene() -> None:
+        line = Line()
+        recorder = recorder_to(line)
+        for number in range(MAX_TRACES + 10):
+            recorder.record("abc", BROWSER, CLIENT, trace=f"00-{number}-bb-01")
+        await recorder.flush()
+        (batch,) = line.arrived
+        assert len(batch.traces) == MAX_TRACES
+        assert batch.total == MAX_TRACES + 10
 
     run(scene())
 

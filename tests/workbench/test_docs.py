@@ -13,31 +13,28 @@ from hypothesis import strategies as st
 
 from designs.building_blocks.knobs import knob_table
 from loadtests.manifest import REPOSITORY
-from loadtests.result import Result
-from loadtests.url_shortener.mixes import CARD, MIXES
-from tests.loadtests.sample_result import sample_result
+from loadtests.url_shortener.mixes import MIXES
 from workbench.bench import BENCHES
 from workbench.catalogue import DESIGNS, design_named
+from workbench.claims import NoClaims, claims_of, runs_of
 from workbench.cli import app
 from workbench.docs import (
     DocumentError,
-    bench_section,
-    claims_section,
     docs_command,
     documents,
     first_sentence,
     knobs_section,
-    measured_section,
     regenerated,
     section,
     tree_section,
 )
-from workbench.measurements import BenchRecord, NoRecord, compact
+from workbench.measurements import NoRecord
+from workbench.remeasure import chosen_runs
 
 DESIGN = DESIGNS["url_shortener"]
 CHAPTER_FOLDER = REPOSITORY / "designs" / "url_shortener"
 # Made by a run, or examples of what one makes: no document promises that they are there before.
-MADE_BY_RUNS = ("results/", "data/", ".venv/")
+MADE_BY_RUNS = ("results/", "data/", ".venv/", "result.json", "experiment.json", "report.md")
 
 
 def small_tree(folder: Path, chapter: str) -> Path:
@@ -121,6 +118,30 @@ def test_an_unknown_section_and_a_missing_record_are_sentences(tmp_path: Path) -
         section("measured cache.nowhere", DESIGN, CHAPTER_FOLDER, REPOSITORY)
 
 
+def test_a_run_that_is_claimed_and_not_recorded_yet_says_how_to_record_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("workbench.measurements.records_of", lambda design: tmp_path)
+    monkeypatch.setattr("workbench.claims.records_of", lambda design: tmp_path)
+    again = "`designs claims url_shortener ids.create`"
+    assert section("measured ids.create", DESIGN, CHAPTER_FOLDER, REPOSITORY) == [f"Not recorded yet; {again} does it."]
+    assert section("across store_reads ids.create", DESIGN, CHAPTER_FOLDER, REPOSITORY) == [f"Not recorded yet; {again} does it."]
+    rows = section("claims", DESIGN, CHAPTER_FOLDER, REPOSITORY)[2:]
+    assert len(rows) == len(claims_of(DESIGN))
+    assert all(" | not measured | " in row for row in rows)
+
+
+def test_every_run_is_shown_in_its_chapter() -> None:
+    sections = re.findall(r"^<!-- generated: (?:measured|across|bench) (.+) -->$", (CHAPTER_FOLDER / "README.md").read_text(), re.M)
+    shown = {word for words in sections for word in words.split()}
+    assert [name for name in runs_of(claims_of(DESIGN)) if name.removeprefix("bench-") not in shown] == []
+
+
+def test_no_measured_number_is_typed_into_a_chapter() -> None:
+    chapter = (CHAPTER_FOLDER / "README.md").read_text()
+    measured = chapter[chapter.index("## 6. The options, measured") : chapter.index("## 7. ")]
+    by_hand = re.sub(r"^<!-- generated: .*?^<!-- end -->$", "", measured, flags=re.MULTILINE | re.DOTALL)
+    assert re.findall(r"[^\s]*\d[\d.,]*[ \N{NO-BREAK SPACE}]?(?:%|us\b|ms\b|MB\b|times\b|req)", by_hand) == []
+
+
 def test_a_tree_without_its_documents_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match=r"there is no README\.md"):
         docs_command(check=True, root=tmp_path)
@@ -166,61 +187,6 @@ def test_of_a_docstring_the_first_sentence_is_shown(docstring: str, sentence: st
     assert first_sentence(docstring) == sentence
 
 
-def shown(result: Result) -> str:
-    return "\n".join(measured_section(compact(result), lambda other: CARD["cache"]))
-
-
-def test_a_recorded_comparison_says_what_was_found_how_sure_how_safe_and_how_to_repeat_it() -> None:
-    result = sample_result()
-    text = shown(result)
-    assert text.startswith(f"**{result.headline}.**\n")
-    [primary] = [comparison for comparison in result.comparisons[0] if comparison.primary]
-    figures = f"{primary.baseline:.0f} us | {primary.other:.1f} us (−39\N{NO-BREAK SPACE}% [−40, −38])"
-    assert f"| **CPU per request, all processes** | {figures} |" in text
-    assert "Safety: valid: no acknowledged link is lost; " in text
-    assert result.noise_sentence in text
-    assert "10 blocks counted and 1 rejected, turns of 2 s at 300 requests/s of the mix redirects, 2025-06-01." in text
-    assert f"```sh\n{result.manifest.command}\n```" in text
-
-
-def test_a_broken_promise_stands_in_the_section() -> None:
-    assert "Safety: invalid: cache=aside: invalid: no acknowledged link is lost (acknowledged 118, lost 2)" in shown(
-        sample_result(unsafe=True)
-    )
-
-
-def test_only_figures_of_the_card_are_shown_and_an_open_question_is_called_one() -> None:
-    text = shown(sample_result(blocks=3))
-    assert "Stale answers" not in text
-    assert "(inconclusive: −" in text
-
-
-def test_claims_are_a_line_each_with_a_command_to_check_them() -> None:
-    result = sample_result()
-    [line] = claims_section([result])[2:]
-    assert line == f"| `cache` | {result.headline} | valid | `{result.manifest.command}` |"
-
-
-def test_a_recorded_bench_has_its_verdicts_its_table_and_its_command() -> None:
-    record = BenchRecord(
-        design="url_shortener",
-        name="growth",
-        command="designs bench growth",
-        columns=["links", "CPU us"],
-        rows=[["10", "1.5"]],
-        sentences=["met: it stays small"],
-        recorded_at="2025-06-01T09:30:00+00:00",
-        commit="0f3c2ab97d1e5b64",
-        dirty=True,
-        versions={"python": "CPython 3.11.7"},
-        machine={"cpu": "AMD EPYC", "cpus": "2", "kernel": "Linux 6.18", "load_average_before": "0.9 0.8 0.7"},
-    )
-    text = "\n".join(bench_section(record))
-    assert text.startswith("- met: it stays small.\n\n| links | CPU us |\n|---|---|\n| 10 | 1.5 |\n\n2025-06-01. AMD EPYC, 2 CPUs")
-    assert "commit 0f3c2ab97d with uncommitted changes" in text
-    assert text.endswith("```sh\ndesigns bench growth\n```")
-
-
 # -- what the documents name ----------------------------------------------------------------------------------------------
 
 
@@ -255,7 +221,7 @@ def is_command(words: list[str]) -> bool:
     """Does the command line take it? Nothing is run. A command alone, and `knob` or `knob=value`, stand for any."""
     if words[0] == "make":
         targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
-        return all(word in targets for word in words[1:])
+        return all(word in targets for word in words[1:] if "=" not in word)
     commands = getattr(typer.main.get_command(app), "commands", {})
     name, arguments = words[1], [{"knob": "cache"}.get(word, word) for word in words[2:] if word != "knob=value"]
     if name not in commands or not arguments:
@@ -268,6 +234,12 @@ def is_command(words: list[str]) -> bool:
         raise
     if name == "bench":
         return asked["name"] in BENCHES
+    if name == "claims":
+        design = design_named(asked["design"])
+        try:
+            return bool(chosen_runs(design, runs_of(claims_of(design)), asked["runs"] or ()))
+        except NoClaims:
+            return False
     if not asked.get("design"):
         return True
     rows = {row.name: row for row in knob_table(design_named(asked["design"]).processes().KNOBS)}
@@ -295,7 +267,10 @@ def is_command(words: list[str]) -> bool:
         ("designs compare url_shortener knob", True),
         ("designs compare url_shortener cache none aside --set store=tape", False),
         ("designs compare url_shortener cache --mix cocktail", False),
+        ("designs claims url_shortener ids bench-growth", True),
+        ("designs claims url_shortener cache.cocktail", False),
         ("make docs", True),
+        ("make claims D=url_shortener", True),
         ("make coffee", False),
     ],
 )

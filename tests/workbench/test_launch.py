@@ -1,14 +1,16 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import redis
 
 from tests.workbench.bounded_wait import alive
-from tests.workbench.toy_design.processes import API_KEY, ToyKnobs
+from tests.workbench.toy_design.processes import API_KEY, ToyKnobs, TracedToyKnobs
 from workbench.catalogue import Design
 from workbench.embedded_redis import find_server
-from workbench.launch import DataFolderBusy, PortTaken, RunningDesign
+from workbench.launch import DataFolderBusy, PortTaken, RunningDesign, bytecode_kept_in
 from workbench.processes import ProcessFailed, answers_200, free_port, port_is_free
 
 needs_redis_server = pytest.mark.skipif(
@@ -55,6 +57,38 @@ def test_a_redis_that_already_runs_is_used_instead(toy_design: Design) -> None:
         assert running.redis is None
         assert running.specs[0].env["TOY_REDIS"] == elsewhere
         assert "store" not in running.pids_by_role()
+
+
+def test_a_collector_runs_beside_a_design_that_sends_traces_and_ends_after_it(toy_design: Design) -> None:
+    with RunningDesign(toy_design, TracedToyKnobs()) as running:
+        assert running.specs[0].env["TOY_DESIGN_TRACES_ENDPOINT"] == f"{running.collector_url}/v1/traces"
+        assert answers_200(f"{running.collector_url}/counts")
+        pids = running.pids_by_role()
+        assert sorted(pids) == ["collector", "service"]
+    assert not any(alive(pid) for pid in [*pids["collector"], *pids["service"]])
+
+
+def test_a_collector_that_already_runs_is_used_instead(toy_design: Design, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = {"TOY_DESIGN_TRACES_ENDPOINT": "http://127.0.0.1:4318/v1/traces"}
+    with RunningDesign(toy_design, TracedToyKnobs(), env=elsewhere) as running:
+        assert running.collector_url is None
+        assert list(running.pids_by_role()) == ["service"]
+        assert running.specs[0].env["TOY_DESIGN_TRACES_ENDPOINT"] == elsewhere["TOY_DESIGN_TRACES_ENDPOINT"]
+    monkeypatch.setenv("TOY_DESIGN_TRACES_ENDPOINT", elsewhere["TOY_DESIGN_TRACES_ENDPOINT"])
+    with RunningDesign(toy_design, TracedToyKnobs()) as running:
+        assert running.collector_url is None
+
+
+def test_processes_get_a_place_for_compiled_modules_only_where_python_keeps_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    assert bytecode_kept_in(tmp_path) == {}
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    ask = "import sys; print(sys.dont_write_bytecode, sys.pycache_prefix)"
+    child = {**os.environ, **bytecode_kept_in(tmp_path)}
+    said = subprocess.run([sys.executable, "-c", ask], env=child, capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["False", str(tmp_path)]
 
 
 def test_a_design_that_cannot_start_leaves_nothing_behind(toy_design: Design, tmp_path: Path) -> None:

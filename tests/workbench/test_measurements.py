@@ -42,6 +42,7 @@ def test_a_record_of_a_comparison_says_all_that_was_found_under_which_conditions
 def test_a_record_leaves_out_what_only_charts_need() -> None:
     small = compact(sample_result())
     assert small.blocks == []
+    assert small.ratio_functions == []
     assert all(variant.over_time == [] and variant.latency_intended.ecdf == [] for variant in small.variants)
     assert len(small.model_dump_json()) < len(sample_result().model_dump_json()) / 3
     assert small.noise_floor.blocks == 10

@@ -32,6 +32,7 @@ from designs.url_shortener.ports import StoreError
 CHANNEL = "{su}:invalidations"
 VISITORS_KEPT_S = 90 * 86_400
 MAX_CONNECTIONS = 64
+QUEUE_DEADLINE_S = 5.0
 
 # redis-py annotates every answer as the union over protocols, decoders and sync or async; here it is RESP2, bytes, async.
 Client: TypeAlias = Any

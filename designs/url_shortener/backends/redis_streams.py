@@ -65,9 +65,13 @@ return 1
 
 
 class RedisPendingLinks:
-    """Write-behind: new links that are acknowledged and not in the store yet. The cache entry stays until they are."""
+    """Write-behind: new links that are acknowledged and not in the store yet. The cache entry stays until they are.
+
+    `added` counts the links this process has put there.
+    """
 
     def __init__(self, client: Client, bound: int, consumer: str) -> None:
+        self.added = 0
         self._redis, self._bound = client, bound
         self._pend = client.register_script(_PEND)
         self._stream = _Stream(client, PENDING, consumer)
@@ -79,6 +83,7 @@ class RedisPendingLinks:
             answer = int(await self._pend(keys=[link_key(link.code), PENDING], args=args))
         if answer < 0:
             raise QueueFull
+        self.added += answer
         return answer == 1
 
     async def holds(self, code: str) -> Link | None:

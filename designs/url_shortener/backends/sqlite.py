@@ -10,6 +10,10 @@
 Each file has one thread that writes and one that reads. The writer takes all waiting writes into one transaction and syncs once
 (group commit): an acknowledgement means that the write-ahead log is on the disk. Links and clicks live in different files
 because SQLite allows one writer per file, and a create should not wait for the counting.
+
+`syncs` counts the commits of this process that had the disk sync the log: one for each group that changed something. Those of a
+checkpoint are not in it: about three for each thousand pages of log (the log, the file, the head of the next log), made by
+whichever process commits then.
 """
 
 from __future__ import annotations
@@ -67,6 +71,10 @@ class SqliteLinkStore:
 
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path, LINKS_SCHEMA)
+
+    @property
+    def syncs(self) -> int:
+        return self._file.syncs
 
     async def insert_if_absent(self, link: Link) -> Link | None:
         def work(db: sqlite3.Connection) -> Link | None:
@@ -168,6 +176,10 @@ class SqliteClickStore:
         self._file = SqliteFile(path, CLICKS_SCHEMA)
         self._clock_us = clock_us
 
+    @property
+    def syncs(self) -> int:
+        return self._file.syncs
+
     async def apply(self, batches: Mapping[str, Sequence[ClickCount]]) -> Collection[str]:
         now_us = self._clock_us()
 
@@ -239,6 +251,11 @@ class SqliteFile:
         self._writer = _Lane(self._connect, group=True, name=f"sqlite-write-{path.stem}")
         self._reader = _Lane(self._connect, group=False, name=f"sqlite-read-{path.stem}")
 
+    @property
+    def syncs(self) -> int:
+        """Commits so far that synced the log."""
+        return self._writer.syncs
+
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the reading thread; it sees everything acknowledged before."""
         return await self._reader.run(work)
@@ -277,6 +294,7 @@ class _Lane:
     """A thread that works through jobs in order, and wakes the event loop once per group instead of once per job."""
 
     def __init__(self, connect: Callable[[], sqlite3.Connection], *, group: bool, name: str) -> None:
+        self.syncs = 0
         self._db = connect()
         self._group = group
         self._jobs: deque[_Job] = deque()
@@ -323,6 +341,7 @@ class _Lane:
                     loop.call_soon_threadsafe(_settle, [job for job in jobs if job.loop is loop])
 
     def _transact(self, jobs: Sequence[_Job]) -> None:
+        changes_before = self._db.total_changes
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for job in jobs:
@@ -332,6 +351,8 @@ class _Lane:
                     self._db.execute("ROLLBACK TO job")
                 self._db.execute("RELEASE job")
             self._db.execute("COMMIT")
+            # A commit that changed nothing writes no log. One whose changes were all undone does.
+            self.syncs += self._db.total_changes > changes_before
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisDown
 
-from loadtests.url_shortener.counters import COUNTERS, RedisCounter, queued_clicks, redis_counters, service_counters
+from loadtests.url_shortener.counters import COUNTERS, PORT_CALLS, RedisCounter, queued_clicks, redis_counters, service_counters
 
 SERVICE = """\
 # HELP sd_backend_calls_total Calls of a backend
@@ -32,8 +32,19 @@ sd_cache_loads_total 8
 sd_clicks_total{outcome="accepted"} 140
 sd_clicks_total{outcome="dropped"} 2
 sd_clicks_total{outcome="unsure"} 3
+# TYPE sd_store_syncs_total counter
+sd_store_syncs_total{backend="sqlite"} 7
+# TYPE sd_queue_messages_total counter
+sd_queue_messages_total{queue="clicks"} 9
+sd_queue_messages_total{queue="pending"} 1
+# TYPE sd_spans_total counter
+sd_spans_total{outcome="sent"} 11
+sd_spans_total{outcome="failed"} 2
+sd_spans_total{outcome="dropped"} 3
 """
 WORKER = """\
+# TYPE sd_store_syncs_total counter
+sd_store_syncs_total{backend="sqlite"} 5
 # TYPE sd_clicks_applied_total counter
 sd_clicks_applied_total 130
 # TYPE sd_clicks_dead_lettered_total counter
@@ -52,13 +63,22 @@ def test_work_is_summed_over_all_processes() -> None:
     assert counts["cache_hits"] == 290
     assert (counts["cache_local_hits"], counts["cache_shared_hits"], counts["cache_negative_hits"]) == (200, 80, 10)
     assert (counts["cache_misses"], counts["cache_loads"]) == (20, 16)
+    assert (counts["fsyncs"], counts["messages"]) == (19, 20)
+    assert (counts["spans_sent"], counts["spans_dropped"]) == (22, 10)
+    assert counts["clicks_counted"] == 280
     assert (counts["clicks_dropped"], counts["clicks_unsure"], counts["clicks_dead_lettered"]) == (4, 6, 4)
 
 
 def test_every_counter_has_its_words_and_a_silent_process_counts_nothing() -> None:
     redis = redis_counters("")
-    assert {**service_counters([]), **redis}.keys() == COUNTERS.keys()
+    assert {**service_counters([SERVICE]), **redis}.keys() == COUNTERS.keys()
     assert not any(service_counters([""]).values())
+
+
+def test_calls_that_nobody_counted_are_left_out_and_not_said_to_be_none() -> None:
+    without = service_counters([WORKER])
+    assert PORT_CALLS.isdisjoint(without)
+    assert service_counters([SERVICE]).keys() - without.keys() == PORT_CALLS
 
 
 def test_only_the_queue_that_waits_says_how_many_clicks_wait() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,9 @@ from pathlib import Path
 import pytest
 
 import loadtests.url_shortener
+from loadtests.url_shortener.mixes import MIXES
 from tests.loadtests.url_shortener.tiny_shortener import API_KEY, TinyShortener, in_a_thread
+from workbench.processes import free_port
 
 LOCUSTFILE = Path(loadtests.url_shortener.__file__).with_name("locustfile.py")
 ROOT = LOCUSTFILE.parents[2]
@@ -19,7 +23,15 @@ ROOT = LOCUSTFILE.parents[2]
 def locust(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary", *options]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DESIGN")}
-    return subprocess.run(argv, env=kept | environment, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    with subprocess.Popen(
+        argv, env=kept | environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    ) as process:
+        try:
+            printed, said = process.communicate(timeout=60)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # its workers too
+    return subprocess.CompletedProcess(argv, process.returncode, printed, said)
 
 
 def test_visitors_and_programs_make_their_journeys_without_a_failure() -> None:
@@ -31,6 +43,62 @@ def test_visitors_and_programs_make_their_journeys_without_a_failure() -> None:
         assert name in ended.stdout + ended.stderr
     assert sum(shortener.clicks.values()) > 0
     assert shortener.unauthorized == 0
+
+
+def test_a_shape_brings_and_ends_the_users_by_itself() -> None:
+    with in_a_thread(TinyShortener()) as target:
+        options = ("--host", target.urls[0], "-u", "10", "-t", "3s", "--shape", "steps", "--mix", "redirects")
+        ended = locust(*options, DESIGNS_API_KEY=API_KEY)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    updates = [int(users) for users in re.findall(r"Shape test updating to (\d+) users", ended.stdout + ended.stderr)]
+    assert updates[0] == 2
+    assert updates == sorted(updates)
+    assert updates[-1] <= 10
+    assert "ignored" not in ended.stdout + ended.stderr
+
+
+def test_workers_share_the_links_that_their_master_made() -> None:
+    """Links of its own for each worker would spread the load over more keys than the mix has."""
+    shortener, port = TinyShortener(), str(free_port())
+    with in_a_thread(shortener) as target:
+        options = ["--host", target.urls[0], "-u", "12", "-r", "12", "-t", "3s", "--mix", "hot", "--processes", "2"]
+        options += ["--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port]
+        ended = locust(*options, DESIGNS_API_KEY=API_KEY)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "2 workers connected" in ended.stdout + ended.stderr
+    assert shortener.made == MIXES["hot"].keys
+    assert sum(shortener.clicks.values()) > 0
+
+
+def test_a_master_that_could_make_no_links_ends_and_its_workers_with_it() -> None:
+    port = str(free_port())
+    options = ["--host", "http://127.0.0.1:9", "-u", "2", "-t", "300s", "--processes", "1"]
+    options += ["--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port]
+    ended = locust(*options, DESIGNS_API_KEY=API_KEY)
+    assert ended.returncode == 1
+    assert "no links could be made" in ended.stdout + ended.stderr
+
+
+def test_an_open_loop_asks_what_the_plan_says_and_follows_no_redirect_away() -> None:
+    shortener = TinyShortener()
+    with in_a_thread(shortener) as target:
+        options = ("--host", target.urls[0], "-t", "2s", "--open-loop", "--plan-rate", "200", "--mix", "mixed")
+        ended = locust(*options, DESIGNS_API_KEY=API_KEY)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    planned, answered = re.search(r"200/s: (\d+) planned, (\d+) answered, 0 failed", ended.stdout).groups()  # type: ignore[union-attr]
+    assert planned == answered
+    for name in ("/[code]", "/[code] mistyped", "/api/v1/links", "/api/v1/links/[code]/stats"):
+        assert name in ended.stdout + ended.stderr
+    assert shortener.unauthorized == 0
+
+
+def test_an_open_loop_refuses_a_mix_whose_steps_follow_others() -> None:
+    dependent = next((mix.name for mix in MIXES.values() if mix.then or mix.clients), None)
+    if dependent is None:
+        pytest.skip("no mix has such steps")
+    ended = locust("--host", "http://127.0.0.1:9", "--open-loop", "--mix", dependent, DESIGNS_API_KEY=API_KEY)
+    assert ended.returncode == 1
+    assert "steps that follow others" in ended.stdout + ended.stderr
 
 
 def test_a_shortener_that_redirects_elsewhere_makes_the_run_fail() -> None:
@@ -53,6 +121,6 @@ def test_a_shortener_that_redirects_elsewhere_makes_the_run_fail() -> None:
 def test_what_must_not_or_cannot_be_loaded_is_refused_in_words(
     options: tuple[str, ...], environment: dict[str, str], sentence: str
 ) -> None:
-    ended = locust(*options, "-u", "1", "-t", "1s", **environment)
+    ended = locust(*options, "-u", "1", "-t", "20s", **environment)
     assert ended.returncode != 0
     assert sentence in ended.stdout + ended.stderr

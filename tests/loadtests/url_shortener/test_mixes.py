@@ -10,7 +10,7 @@ import pytest
 import loadtests.url_shortener
 from designs.building_blocks.knobs import KnobError, build, knob_table
 from designs.url_shortener.knobs import ShortenerKnobs
-from loadtests.arrivals import make_plan
+from loadtests.generator.arrivals import make_plan
 from loadtests.url_shortener.counters import COUNTERS
 from loadtests.url_shortener.mixes import CARD, DEFAULT_MIX, MIXES, OPS, popularity, workloads_page
 from loadtests.workload import Mix
@@ -20,12 +20,17 @@ MEASURED = {  # figures of the measuring itself
     "cpu_us_per_request_service",
     "cpu_us_per_request_store",
     "cpu_us_per_request_worker",
+    "cpu_us_per_request_collector",
     "latency_p50_ms",
     "latency_p99_ms",
     "rss_mb",
     "failed_per_100",
     "cache_hit_ratio",
 }
+
+
+def ops_of(mix: Mix) -> set[str]:
+    return {*mix.ratios, *(op for op, _ in mix.then.values())}
 
 
 def test_every_knob_has_a_mix_that_shows_it_and_a_card() -> None:
@@ -43,14 +48,14 @@ def test_every_card_names_figures_that_exist_and_none_twice() -> None:
 @pytest.mark.parametrize("mix", MIXES.values(), ids=lambda mix: mix.name)
 def test_a_mix_is_a_whole_of_known_requests_and_makes_a_plan(mix: Mix) -> None:
     assert sum(mix.ratios.values()) == pytest.approx(1)
-    assert set(mix.ratios) <= set(OPS)
+    assert ops_of(mix) <= set(OPS)
     plan = make_plan(mix, mix.rate_per_s, 1.0, seed=7)
-    assert set(plan.ops) == set(mix.ratios)
+    assert set(plan.ops) == ops_of(mix)
     assert max(plan.keys) < mix.keys
 
 
 def test_every_request_there_is_appears_in_some_mix() -> None:
-    assert {op for mix in MIXES.values() for op in mix.ratios} == set(OPS)
+    assert {op for mix in MIXES.values() for op in ops_of(mix)} == set(OPS)
 
 
 def test_the_service_can_run_each_alternative_of_a_knob_under_the_mix_that_shows_it() -> None:
@@ -76,6 +81,24 @@ def test_the_expiring_mix_lets_hot_entries_die_often_and_keeps_them_hot() -> Non
     requests_per_life = mix.rate_per_s * min(knobs.cache_ttl_s, knobs.staleness_s) / mix.keys
     assert knobs.cache_ttl_s <= 1
     assert requests_per_life > 10
+
+
+def test_caches_are_warm_before_every_mix_in_which_links_are_opened_unless_cold_is_the_point() -> None:
+    cold = {name for name, mix in MIXES.items() if not mix.touch}
+    assert cold == {"create", "expiring", "journeys"}
+    assert {mix.touch for mix in MIXES.values() if mix.touch} == {"redirect"}
+
+
+def test_under_zipf_the_most_popular_links_fit_into_a_replicas_memory_and_the_others_do_not() -> None:
+    """The popularity alone decides then what share of the visits the process layer can answer."""
+
+    def share(mix: Mix) -> float:
+        weights = [rank**-mix.zipf_s for rank in range(1, mix.keys + 1)]
+        return sum(weights[: int(mix.knobs["cache_entries"])]) / sum(weights)
+
+    shares = [share(MIXES[f"zipf-{zipf_s}"]) for zipf_s in (0.8, 1.0, 1.2)]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.5 < shares[1] < 0.8 < shares[2]
 
 
 def test_the_page_is_made_from_the_mixes() -> None:

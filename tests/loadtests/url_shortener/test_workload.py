@@ -9,18 +9,14 @@ from typing import Any
 
 import pytest
 
-from loadtests.arrivals import make_plan
-from loadtests.open_loop import LoadGenerator
+from loadtests.generator.arrivals import make_plan
+from loadtests.generator.open_loop import LoadGenerator
 from loadtests.result import SafetyCheck
 from loadtests.url_shortener import workload as module
 from loadtests.url_shortener.mixes import MIXES
-from loadtests.url_shortener.workload import (
-    VISITORS,
-    UrlShortenerWorkload,
-    location,
-    unknown_code,
-)
-from loadtests.workload import Exchange, Mix, SeedingFailed, Target, Workload
+from loadtests.url_shortener.requests import VISITORS, json_body, location, unknown_code
+from loadtests.url_shortener.workload import UrlShortenerWorkload
+from loadtests.workload import NOT_SENT, Exchange, Mix, SeedingFailed, Target, Workload
 from tests.loadtests.url_shortener.tiny_shortener import API_KEY, Flaw, TinyShortener, running
 
 SEED = 11
@@ -32,6 +28,12 @@ ALL_OPS = Mix(
     zipf_s=1.0,
     rate_per_s=1_000.0,
 )
+
+RETURNING = replace(MIXES["returning"], keys=5, clients=4, rate_per_s=600.0)
+JOURNEYS = replace(
+    MIXES["journeys"], keys=20, rate_per_s=400.0, then={"create": ("open_new", 0.05), "open_new": ("stats_new", 0.05)}
+)
+A_DAY = "public, max-age=86400"
 
 
 @pytest.fixture(autouse=True)
@@ -50,13 +52,19 @@ async def load(target: Target, mix: Mix, rounds: int = 1, duration_s: float = 0.
         for number in range(rounds):
             plan = make_plan(mix, mix.rate_per_s, duration_s, SEED, number)
             answered = await generator.replay(
-                plan, lambda op, key, serial: workload.encode(target, op, key, serial), len(exchanges)
+                plan, lambda exchange, before: workload.encode(target, exchange, before), len(exchanges)
             )
             workload.observe(target, answered)
             exchanges += answered
     finally:
         await generator.close()
     return workload, exchanges
+
+
+def encoded(workload: UrlShortenerWorkload, target: Target, op: str, serial: int) -> tuple[int, bytes]:
+    request = workload.encode(target, Exchange(op, 0, serial, 0.0, 0.0, 0.0, 0.0, 0, b""), None)
+    assert request is not None
+    return request
 
 
 async def judged(flaw: Flaw = "", mix: Mix = ALL_OPS, replicas: int = 1, rounds: int = 1, **knobs: Any) -> Sequence[SafetyCheck]:
@@ -127,6 +135,106 @@ def test_a_mix_is_judged_by_the_invariants_it_can_show() -> None:
     assert "every click is counted once or declared lost" in names
 
 
+@pytest.mark.parametrize(
+    ("status", "cache_control", "remembered"),
+    [
+        (301, A_DAY, True),
+        (301, "", True),
+        (302, A_DAY, True),
+        (302, "", False),
+        (301, "no-store", False),
+        (301, "max-age=0", False),
+    ],
+)
+def test_a_returning_browser_asks_once_for_what_it_may_keep(status: int, cache_control: str, remembered: bool) -> None:
+    async def main() -> None:
+        shortener = TinyShortener(redirect=status, cache_control=cache_control)
+        async with running(shortener, redirect=status) as target:
+            workload, exchanges = await load(target, RETURNING, rounds=2)
+            sent = [exchange for exchange in exchanges if exchange.status != NOT_SENT]
+            asked = [(exchange.client, exchange.key) for exchange in sent]
+            assert len(exchanges) > 100
+            assert (len(set(asked)) == len(asked)) is remembered, "in both rounds together"
+            assert (len(sent) == len(exchanges)) is not remembered
+            assert {exchange.status for exchange in sent} == {status}
+            assert {(exchange.client, exchange.key) for exchange in exchanges} == set(asked)
+
+            counts = await workload.counters(target)
+            assert counts["requests_sent"] == counts["clicks_counted"] == shortener.visits == len(sent)
+            checks = await workload.check(target)
+            assert set(verdicts(checks).values()) == {"valid"}, checks
+            assert sum(check.counts.get("redirects", 0) for check in checks) == len(sent), "a visit nobody saw is no redirect"
+
+    run(main())
+
+
+def test_an_answer_that_goes_stale_is_asked_for_again() -> None:
+    async def main() -> None:
+        shortener = TinyShortener(redirect=301, cache_control="max-age=1")
+        async with running(shortener, redirect=301) as target:
+            workload, _ = await load(target, RETURNING)
+            asked = [
+                workload.encode(target, Exchange("redirect", 0, 0, due_s, 0.0, 0.0, 0.0, 0, b"", 0), None) for due_s in (0.0, 2.0)
+            ]
+            assert [request is None for request in asked] == [True, False]
+
+    run(main())
+
+
+def test_a_browser_forgets_with_the_next_seed_and_so_does_everything_else() -> None:
+    async def main() -> None:
+        async with running(TinyShortener("wrong target", redirect=301, cache_control=A_DAY), redirect=301) as target:
+            workload, _ = await load(target, replace(ALL_OPS, clients=3))
+            assert "invalid" in verdicts(await workload.check(target)).values()
+        async with running(TinyShortener(redirect=301, cache_control=A_DAY), redirect=301) as target:
+            await workload.seed(target, RETURNING, SEED)
+            assert encoded(workload, target, "redirect", 0)
+            assert (await workload.counters(target))["requests_sent"] == 0
+            workload.observe(target, [])
+            verdict = verdicts(await workload.check(target))
+            assert verdict["every redirect leads where its link was sent"] == "unknown"
+            assert verdict["no acknowledged link is lost"] == "valid"
+
+    run(main())
+
+
+def test_a_program_opens_the_link_it_made_and_reads_its_clicks() -> None:
+    async def main() -> None:
+        shortener = TinyShortener()
+        async with running(shortener, 2) as target:
+            workload, exchanges = await load(target, JOURNEYS)
+            by_op = {op: [e for e in exchanges if e.op == op] for op in ("create", "open_new", "stats_new")}
+            made = [json_body(exchange) for exchange in by_op["create"]]
+            assert len(made) > 10
+            assert [location(exchange.response) for exchange in by_op["open_new"]] == [link["url"] for link in made]
+            read = [json_body(exchange) for exchange in by_op["stats_new"]]
+            assert [(stats["code"], stats["clicks"]) for stats in read] == [(link["code"], 1) for link in made]
+            checks = await workload.check(target)
+            assert set(verdicts(checks).values()) == {"valid"}, checks
+
+    run(main())
+
+
+def test_a_link_that_its_maker_cannot_open_at_once_is_lost() -> None:
+    checks = run(judged("slow to appear", JOURNEYS))
+    assert verdicts(checks)["no acknowledged link is lost"] == "invalid"
+    assert sum(check.counts.get("refused_under_load", 0) for check in checks) > 10
+
+
+@pytest.mark.parametrize("status", [0, 401, 503])
+def test_where_no_link_was_made_the_journey_ends(status: int) -> None:
+    async def main() -> None:
+        async with running(TinyShortener()) as target:
+            workload = UrlShortenerWorkload()
+            await workload.seed(target, JOURNEYS, SEED)
+            made = Exchange("create", 0, 0, 0.0, 0.0, 0.0, 0.0, status, b"HTTP/1.1 %d No\r\n\r\n" % status)
+            opened = Exchange("open_new", 0, 1, 0.0, 0.0, 0.0, 0.0, NOT_SENT, b"")
+            assert workload.encode(target, opened, made) is None
+            assert workload.encode(target, replace(opened, op="stats_new", serial=2), opened) is None
+
+    run(main())
+
+
 def test_checking_counts_no_click() -> None:
     async def clicks_before_and_after() -> tuple[int, int]:
         shortener = TinyShortener()
@@ -178,7 +286,7 @@ def test_replicas_and_visitors_take_turns_and_each_visitor_meets_each_replica() 
         async with running(TinyShortener(), 2) as target:
             workload = UrlShortenerWorkload()
             await workload.seed(target, ALL_OPS, SEED)
-            sent = [workload.encode(target, "redirect", 0, serial) for serial in range(2 * len(VISITORS))]
+            sent = [encoded(workload, target, "redirect", serial) for serial in range(2 * len(VISITORS))]
             assert [replica for replica, _ in sent[:4]] == [0, 1, 0, 1]
             assert len(set(sent)) == len(sent)
             for replica, request in sent:
@@ -187,7 +295,7 @@ def test_replicas_and_visitors_take_turns_and_each_visitor_meets_each_replica() 
             assert any(b"bot" in request.lower() for _, request in sent)
             assert not any(API_KEY.encode() in request for _, request in sent)
             with pytest.raises(ValueError, match="no op"):
-                workload.encode(target, "explode", 0, 0)
+                encoded(workload, target, "explode", 0)
 
     run(main())
 
@@ -198,7 +306,7 @@ def test_two_variants_are_asked_the_same_except_for_their_own_codes() -> None:
             workload = UrlShortenerWorkload()
             await workload.seed(target, ALL_OPS, SEED)
             host = target.urls[0].removeprefix("http://").encode()
-            return [workload.encode(target, "create", 0, n)[1].replace(host, b"") for n in range(5)]
+            return [encoded(workload, target, "create", n)[1].replace(host, b"") for n in range(5)]
 
     one, other = run(asked(TinyShortener())), run(asked(TinyShortener(made=1_000)))
     assert one == other

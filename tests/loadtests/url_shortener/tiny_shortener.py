@@ -27,8 +27,17 @@ Flaw = Literal[
     "loses a click",
     "hides clicks",
     "no statistics",
+    "slow to appear",
 ]
-REASONS = {200: "OK", 201: "Created", 204: "No Content", 302: "Found", 401: "Unauthorized", 404: "Not Found"}
+REASONS = {
+    200: "OK",
+    201: "Created",
+    204: "No Content",
+    301: "Moved Permanently",
+    302: "Found",
+    401: "Unauthorized",
+    404: "Not Found",
+}
 
 
 @dataclass
@@ -36,6 +45,8 @@ class TinyShortener:
     """Several addresses, one dict. `old` holds the URL a link had before its first edit."""
 
     flaw: Flaw = ""
+    redirect: int = 302
+    cache_control: str = ""
     links: dict[str, dict[str, Any]] = field(default_factory=dict)
     old: dict[str, str] = field(default_factory=dict)
     clicks: dict[str, int] = field(default_factory=dict)
@@ -43,6 +54,7 @@ class TinyShortener:
     dropped: int = 0
     visits: int = 0
     unauthorized: int = 0
+    unseen: set[str] = field(default_factory=set)  # made by a single create, not opened yet
 
     def make(self, url: str) -> dict[str, Any]:
         self.made += 1
@@ -68,7 +80,9 @@ class TinyShortener:
         if rest == "bulk":
             return 200, {"items": [{"status": 201, "link": self.make(link["url"])} for link in document["links"]]}, ""
         if not rest:
-            return 201, self.make(document["url"]), ""
+            link = self.make(document["url"])
+            self.unseen.add(link["code"])
+            return 201, link, ""
         code, _, what = rest.partition("/")
         link = self.links.get(code)
         if link is None:
@@ -95,6 +109,9 @@ class TinyShortener:
             return 404, {"status": 404}, ""
         if preview:
             return 200, link, ""
+        if self.flaw == "slow to appear" and code in self.unseen:
+            self.unseen.discard(code)
+            return 404, {"status": 404}, ""
         if method == "GET":
             self.visits += 1
             if self.flaw == "lost link" and self.visits % 100 == 0:
@@ -106,10 +123,10 @@ class TinyShortener:
             if self.flaw == "counts twice" and self.visits == 10:
                 self.clicks[code] += 1
         if self.flaw == "stale" and code in self.old:
-            return 302, None, self.old[code]
+            return self.redirect, None, self.old[code]
         if self.flaw == "wrong target" and self.visits % 100 == 1:
-            return 302, None, "https://example.org/elsewhere"
-        return 302, None, link["url"]
+            return self.redirect, None, "https://example.org/elsewhere"
+        return self.redirect, None, link["url"]
 
     def metrics(self) -> str:
         return "\n".join(
@@ -138,6 +155,7 @@ class TinyShortener:
                 text = document if isinstance(document, str) else json.dumps(document) if document is not None else ""
                 answer = [f"HTTP/1.1 {status} {REASONS[status]}", f"Content-Length: {len(text.encode())}"]
                 answer += [f"Location: {location}"] if location else []
+                answer += [f"Cache-Control: {self.cache_control}"] if location and self.cache_control else []
                 writer.write("\r\n".join([*answer, "", "" if method == "HEAD" else text]).encode())
         except (asyncio.IncompleteReadError, ConnectionError):
             pass

@@ -301,6 +301,7 @@ def test_of_pending_links_with_one_code_one_is_taken_in(redis_url: str) -> None:
         taken = await asyncio.gather(*(pending.add(rival) for rival in rivals))
         assert sum(taken) == 1
         assert await pending.holds("abcdefg") == rivals[taken.index(True)]
+        assert pending.added == 1
         assert len(await pending.receive(100, 0)) == 1
 
     play(redis_url, scene)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -139,6 +140,46 @@ def test_a_write_that_fails_undoes_itself_and_not_its_neighbours(tmp_path: Path)
         numbers = await file.read(lambda db: [row[0] for row in db.execute("SELECT n FROM t ORDER BY n")])
         assert numbers == [0, 1, 2, 4, 5]
         await file.close()
+
+    asyncio.run(scene())
+
+
+def test_writes_that_wait_together_cost_one_sync_and_those_that_change_nothing_cost_none(tmp_path: Path) -> None:
+    async def scene() -> None:
+        file = SqliteFile(tmp_path / "t.db", "CREATE TABLE t (n INTEGER PRIMARY KEY)")
+        taken, go_on = threading.Event(), threading.Event()
+
+        def slow(db: sqlite3.Connection) -> None:
+            taken.set()
+            go_on.wait(30)
+            db.execute("INSERT INTO t VALUES (0)")
+
+        first = asyncio.create_task(file.write(slow))
+        await asyncio.to_thread(taken.wait, 30)
+        others = [asyncio.create_task(file.write(lambda db, n=n: db.execute("INSERT INTO t VALUES (?)", (n,)))) for n in (1, 2, 3)]
+        await asyncio.sleep(0)
+        assert file.syncs == 0
+        go_on.set()
+        await asyncio.gather(first, *others)
+        assert file.syncs == 2
+        await file.write(lambda db: db.execute("DELETE FROM t WHERE n > 100").rowcount)
+        await file.write(lambda db: db.execute("SELECT count(*) FROM t").fetchone())
+        await file.read(lambda db: db.execute("SELECT count(*) FROM t").fetchone())
+        assert file.syncs == 2
+        await file.close()
+
+    asyncio.run(scene())
+
+
+def test_a_create_syncs_once_and_a_refused_one_not_at_all(tmp_path: Path) -> None:
+    async def scene() -> None:
+        store = SqliteLinkStore(tmp_path / "links.db")
+        await store.insert_if_absent(link())
+        assert store.syncs == 1
+        await store.insert_if_absent(link())
+        await store.get("abcdefg")
+        assert store.syncs == 1
+        await store.close()
 
     asyncio.run(scene())
 

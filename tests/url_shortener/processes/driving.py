@@ -29,7 +29,7 @@ import orjson
 
 from designs.building_blocks.knobs import build
 from designs.url_shortener.knobs import ShortenerKnobs
-from loadtests.open_loop import LoadGenerator, run
+from loadtests.generator.open_loop import LoadGenerator, run
 from loadtests.url_shortener.counters import samples_of
 from loadtests.workload import Exchange
 from workbench.catalogue import design_named

@@ -48,6 +48,10 @@ def ended(
         ({"URL_SHORTENER_KNOB_CASHE": "none"}, "error: there is no knob 'cashe'; the knobs are ids, code_length,"),
         ({"URL_SHORTENER_KNOB_CODE_LENGTH": "seven"}, "error: code_length=seven: "),
         ({"URL_SHORTENER_KNOB_CACHE": "write-behind", "URL_SHORTENER_KNOB_IDS": "random"}, "use ids=lease, counter or snowflake"),
+        (
+            {"URL_SHORTENER_KNOB_TRACES": "0.5"},
+            "error: traces=0.5 has nowhere to send its spans; set URL_SHORTENER_TRACES_ENDPOINT, ",
+        ),
         ({"URL_SHORTENER_KNOB_CACHE": "aside"}, "error: these knobs need Redis; set REDIS_URL, or choose "),
         (
             {"URL_SHORTENER_KNOB_CACHE": "aside", "REDIS_URL": "127.0.0.1:6379"},

@@ -19,11 +19,16 @@ class ToyKnobs(Knobs):
     store: Literal["memory", "redis"] = Field(default="memory", description="redis: wants a Redis beside it.")
 
 
+class TracedToyKnobs(ToyKnobs):
+    """Wants a collector beside it."""
+
+
 KNOBS = ToyKnobs
 
 
 def needs(knobs: ToyKnobs) -> frozenset[str]:
-    return frozenset({"redis"}) if knobs.store == "redis" else frozenset()
+    wanted = {"redis": knobs.store == "redis", "traces": isinstance(knobs, TracedToyKnobs)}
+    return frozenset(server for server, needed in wanted.items() if needed)
 
 
 def processes(

@@ -1,0 +1,1 @@
+"""Reports of a comparison: `page` (one HTML file), `markdown`, `card` (terminal). They add nothing to the `Result` they read."""
