@@ -28,6 +28,7 @@ PACKAGES = (
 )
 REPOSITORY = Path(__file__).resolve().parent.parent
 UNKNOWN = "unknown"
+RECORDS_ASIDE = ":(exclude,glob)designs/*/measurements/*.json"
 GIT_TIMEOUT_S = 5.0
 
 
@@ -46,10 +47,13 @@ def conditions(repository: Path = REPOSITORY) -> Conditions:
 
 
 def revision(repository: Path) -> tuple[str, bool]:
-    """Commit and whether files differ from it; ("unknown", False) outside a checkout of this very folder."""
+    """Commit and whether files differ from it, records aside; ("unknown", False) outside a checkout of this very folder.
+
+    Records are what runs leave behind, not what they run: the second of two would else find the tree changed by the first.
+    """
     if _git(repository, "rev-parse", "--show-toplevel") != str(repository):
         return UNKNOWN, False
-    return _git(repository, "rev-parse", "--verify", "HEAD") or UNKNOWN, bool(_git(repository, "status", "--porcelain"))
+    return _git(repository, "rev-parse", "--verify", "HEAD") or UNKNOWN, bool(_git(repository, "status", "--porcelain", "--", ".", RECORDS_ASIDE))
 
 
 def versions() -> dict[str, str]:

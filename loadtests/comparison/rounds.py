@@ -82,6 +82,7 @@ class RoundTaker:
         if self._experiment.lead_in_s:
             lead_in = self._plan(LEAD_IN_PLANS - plan_index, self._experiment.lead_in_s)
             self._workload.observe(self._targets[variant], await self._replay(variant, lead_in))
+            await self._sleep(self._experiment.settle_s)  # else what the lead-in left in a queue is counted as this round's work
         return await self._measure(variant, plan_of(self._experiment, plan_index))
 
     async def _measure(self, variant: int, plan: Plan) -> Round:

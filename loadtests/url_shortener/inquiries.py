@@ -2,79 +2,68 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from urllib.parse import urlsplit
 
 import httpx2
 
+from loadtests.generator.open_loop import closed_loop
+from loadtests.url_shortener import requests
 from loadtests.url_shortener.counters import service_counters
 from loadtests.url_shortener.history import Fetched
-from loadtests.url_shortener.requests import STATS_DAYS, VISITORS
-from loadtests.workload import Target
+from loadtests.workload import NO_ANSWER, Exchange, Target
 
 CHECK_CLIENTS = 8
 CHECK_TIMEOUT_S = 10.0
-
-T = TypeVar("T")
-R = TypeVar("R")
+CHECK_WITHIN_S = 60.0
 
 
 @asynccontextmanager
 async def asking(target: Target) -> AsyncIterator[httpx2.AsyncClient]:
     """A client for the first replica, with the key."""
     headers = {"authorization": f"Bearer {target.api_key}"}
-    limits = httpx2.Limits(max_connections=2 * CHECK_CLIENTS)
-    async with httpx2.AsyncClient(
-        base_url=target.urls[0], headers=headers, timeout=CHECK_TIMEOUT_S, limits=limits, trust_env=False
-    ) as client:
+    async with httpx2.AsyncClient(base_url=target.urls[0], headers=headers, timeout=CHECK_TIMEOUT_S, trust_env=False) as client:
         yield client
 
 
-async def each(items: Iterable[T], ask: Callable[[T], Awaitable[R]]) -> dict[T, R]:
-    """Ask for all of them, `CHECK_CLIENTS` at a time."""
-    waiting, answers = iter(items), {}
-
-    async def client() -> None:
-        for item in waiting:
-            answers[item] = await ask(item)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CHECK_CLIENTS):
-            group.create_task(client())
-    return answers
+async def answers(target: Target, asked: Sequence[tuple[int, bytes]]) -> list[Exchange]:
+    """An exchange for each (index of a replica, request), in order, a few at a time; status `NO_ANSWER` where there was none."""
+    if not asked:
+        return []
+    exchanges = await closed_loop(
+        asked, CHECK_CLIENTS, target.urls, duration_s=CHECK_WITHIN_S, count=len(asked), timeout_s=CHECK_TIMEOUT_S
+    )
+    never_sent = [Exchange("", 0, 0, 0.0, 0.0, 0.0, 0.0, NO_ANSWER, b"") for _ in range(len(asked) - len(exchanges))]
+    return exchanges + never_sent
 
 
-async def fetch(client: httpx2.AsyncClient, urls: Sequence[str], code: str) -> Fetched:
-    """Where the link leads now, from a replica that its code picks: with several, each is asked for its share."""
-    url = urls[sum(code.encode()) % len(urls)]
-    sent_s = time.monotonic()
-    try:
-        answer = await client.head(f"{url}/{code}", headers={"user-agent": VISITORS[0][0]})
-    except httpx2.HTTPError:
-        return Fetched(sent_s, 0, "")
-    return Fetched(sent_s, answer.status_code, answer.headers.get("location", ""))
+async def fetched(target: Target, codes: Sequence[str]) -> dict[str, Fetched]:
+    """Where links lead now, each asked of a replica that its code picks: with several, each is asked for its share.
+
+    By HEAD, which counts no click.
+    """
+    tails = [requests.visit_tail(urlsplit(url).netloc, *requests.VISITORS[0]) for url in target.urls]
+    asked = [(replica, requests.head(code, tails[replica])) for code in codes for replica in [sum(code.encode()) % len(tails)]]
+    return {
+        code: Fetched(exchange.sent_s, exchange.status, requests.location(exchange.response))
+        for code, exchange in zip(codes, await answers(target, asked), strict=True)
+    }
 
 
-async def clicks(client: httpx2.AsyncClient, codes: Iterable[str], counting: bool) -> dict[str, int | None]:
+async def clicks(target: Target, codes: Sequence[str], counting: bool) -> dict[str, int | None]:
     """Clicks and bots of each code; None where they can't be read. Without `counting`, having no counts is having counted 0."""
+    tail = requests.api_tail(urlsplit(target.urls[0]).netloc, target.api_key)
 
-    async def ask(code: str) -> int | None:
-        try:
-            answer = await client.get(f"/api/v1/links/{code}/stats", params={"days": STATS_DAYS})
-        except httpx2.HTTPError:
-            return None
-        if answer.status_code == 404 and not counting:
+    def told(exchange: Exchange) -> int | None:
+        if exchange.status == 404 and not counting:
             return 0
-        if answer.status_code != 200:
-            return None
-        stats = answer.json()
-        return int(stats["clicks"]) + int(stats["bots"])
+        stats = requests.json_body(exchange) if exchange.status == 200 else {}
+        return int(stats["clicks"]) + int(stats["bots"]) if stats else None
 
-    return await each(codes, ask)
+    exchanges = await answers(target, [(0, requests.stats(code, tail)) for code in codes])
+    return {code: told(exchange) for code, exchange in zip(codes, exchanges, strict=True)}
 
 
 async def metrics(target: Target) -> list[str]:

@@ -54,6 +54,11 @@ def visit(code: str, tail: bytes) -> bytes:
     return b"GET /%b HTTP/1.1\r\n%b" % (code.encode(), tail)
 
 
+def head(code: str, tail: bytes) -> bytes:
+    """Where a link leads, without a click."""
+    return b"HEAD /%b HTTP/1.1\r\n%b" % (code.encode(), tail)
+
+
 def create(url: str, tail: bytes) -> bytes:
     return _with_body(b"POST /api/v1/links", tail, {"url": url})
 

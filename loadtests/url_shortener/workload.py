@@ -125,7 +125,7 @@ class UrlShortenerWorkload:
                     codes.append(link["code"])
                     if item["status"] == 200:
                         known.append(link["code"])
-            clicks = await inquiries.clicks(client, known, target.knobs.get("clicks") != "off")
+        clicks = await inquiries.clicks(target, known, target.knobs.get("clicks") != "off")
         hosts = [urlsplit(url).netloc for url in target.urls]
         self._targets[target.name] = Seeded(
             mix=mix,
@@ -213,8 +213,7 @@ class UrlShortenerWorkload:
             await asyncio.sleep(max(0.0, _last_edit_s(history) + bound_s + STALENESS_ALLOWANCE_S - time.monotonic()))
         made = [write.code for write in history.creates if write.acknowledged]
         again = sample_evenly(made, CHECKED_LINKS // 2) + sample_evenly(state.codes, CHECKED_LINKS // 2)
-        async with inquiries.asking(target) as client:
-            fetched = await inquiries.each(dict.fromkeys(again), lambda code: inquiries.fetch(client, target.urls, code))
+        fetched = await inquiries.fetched(target, list(dict.fromkeys(again)))
         checks.append(links_kept(history, fetched, bound_s + STALENESS_ALLOWANCE_S))
         return checks
 
@@ -225,27 +224,26 @@ class UrlShortenerWorkload:
         stored: dict[str, int] = {}
         give_up_s, read = time.monotonic() + DRAIN_S, False
         declared: Counter[str] = Counter()
-        async with inquiries.asking(target) as client:
-            while True:
-                try:
-                    pages = await inquiries.metrics(target)
-                    declared = inquiries.declared_losses(pages) - state.losses_before
-                    idle = not queued_clicks(pages)
-                except httpx2.HTTPError:
-                    idle = False  # a process is gone; it may come back in time
-                dropped, unsure = declared["dropped"], declared["unsure"]
-                if idle:
-                    for code, clicks in (await inquiries.clicks(client, pending, counting)).items():
-                        if clicks is not None:
-                            stored[code] = clicks - state.clicks_before.get(code, 0)
-                    pending = {code: None for code in pending if stored.get(code, -1) < accepted.get(code, 0)}
-                    short = sum(accepted.get(code, 0) - stored.get(code, 0) for code in pending)
-                    read = all(code in stored for code in pending)
-                    if read and short <= dropped + unsure:
-                        return StoredClicks(stored, dropped, complete=True, unsure=unsure)
-                if time.monotonic() > give_up_s:
-                    return StoredClicks(stored, dropped, complete=idle and read, unsure=unsure)
-                await asyncio.sleep(DRAIN_POLL_S)
+        while True:
+            try:
+                pages = await inquiries.metrics(target)
+                declared = inquiries.declared_losses(pages) - state.losses_before
+                idle = not queued_clicks(pages)
+            except httpx2.HTTPError:
+                idle = False  # a process is gone; it may come back in time
+            dropped, unsure = declared["dropped"], declared["unsure"]
+            if idle:
+                for code, clicks in (await inquiries.clicks(target, list(pending), counting)).items():
+                    if clicks is not None:
+                        stored[code] = clicks - state.clicks_before.get(code, 0)
+                pending = {code: None for code in pending if stored.get(code, -1) < accepted.get(code, 0)}
+                short = sum(accepted.get(code, 0) - stored.get(code, 0) for code in pending)
+                read = all(code in stored for code in pending)
+                if read and short <= dropped + unsure:
+                    return StoredClicks(stored, dropped, complete=True, unsure=unsure)
+            if time.monotonic() > give_up_s:
+                return StoredClicks(stored, dropped, complete=idle and read, unsure=unsure)
+            await asyncio.sleep(DRAIN_POLL_S)
 
 
 def _last_edit_s(history: History) -> float:

@@ -37,6 +37,10 @@ def test_a_checkout_has_a_commit_and_may_be_dirty(tmp_path: Path) -> None:
     git("init")
     git("commit", "--allow-empty", "-m", "first")
     assert manifest.revision(tmp_path.resolve()) == (git("rev-parse", "HEAD"), False)
+    records = tmp_path / "designs" / "any" / "measurements"
+    records.mkdir(parents=True)
+    (records / "knob.mix.json").write_text("{}")
+    assert not manifest.revision(tmp_path.resolve())[1], "a record that a run has just left is no change"
 
     (tmp_path / "new").write_text("file")
     assert manifest.revision(tmp_path.resolve())[1] is True

@@ -12,6 +12,16 @@
   const ms = (v) => (v == null ? "" : `${v >= 100 ? v.toFixed(0) : Number(v.toPrecision(3))} ms`);
   const rate = (v) => (v == null ? "" : `${Math.round(v).toLocaleString("en")}/s`);
   const plain = (u, splits) => splits.map((v) => (v == null ? "" : v >= 10000 ? `${Number((v / 1000).toPrecision(3))}k` : v.toLocaleString("en")));
+  /* uPlot's own logarithmic steps never end where an axis starts just below a power of ten. */
+  function logarithmic(u, axis, min, max) {
+    const splits = [];
+    for (let e = Math.floor(Math.log10(min)); e <= Math.log10(max); e++)
+      for (let m = 1; m <= 9; m++) {
+        const v = Number(`${m}e${e}`);
+        if (v >= min && v <= max) splits.push(v);
+      }
+    return splits;
+  }
   const decade = (u, splits) => splits.map((v) => ([1, 2, 5].includes(Number((v / 10 ** Math.floor(Math.log10(v) + 1e-9)).toPrecision(2))) ? v : null));
 
   function axis(more) {
@@ -152,7 +162,7 @@
     draw("capacity-latency", {
       series,
       scales: { x: { time: false, range: [0, most * 1.03] }, y: { distr: 3, range: [Math.min(...all) / 1.3, Math.max(...all) * 1.3] } },
-      axes: [axis({ values: plain, space: 60, size: 32 }), axis({ filter: decade, values: (u, splits) => splits.map((v) => v ?? ""), size: 54, space: 24 })],
+      axes: [axis({ values: plain, space: 60, size: 32 }), axis({ splits: logarithmic, filter: decade, values: (u, splits) => splits.map((v) => v ?? ""), size: 54, space: 24 })],
       hooks: { drawClear: [kneesAndObjective], draw: [(u) => marks(u, points)] },
     }, tables, widthPx);
   }
