@@ -16,6 +16,7 @@ from designs.building_blocks.claims import SAFETY, Bench, Claim, Expectation, Ru
 from designs.building_blocks.knobs import KnobError
 from loadtests.analysis.statistics import verdict
 from loadtests.comparison.experiment import Experiment
+from loadtests.comparison.rounds import plan_hash
 from loadtests.report.verdict import safety_findings
 from loadtests.result import SCHEMA_VERSION, Comparison, Result
 from workbench.catalogue import Design
@@ -196,12 +197,15 @@ def differences(design: Design, run: Run | Bench, record: Result | BenchRecord) 
             told.append(f"recorded by `{record.command}`, which is not the whole bench")
         return told
     try:
-        wanted = wanted_command(design, run)
+        experiment = wanted_experiment(design, run)
+        wanted = command_line(experiment, run.values, run.assignments)
         knobs = wanted_knobs(design, run)
     except (UnknownMix, KnobError) as error:
         return [*told, str(error)]
     if record.manifest.command != wanted:
         return [*told, f"recorded by `{record.manifest.command}`, the run says `{wanted}`"]
+    if record.manifest.plan_hash != plan_hash(experiment):
+        told.append(f"the mix {run.mix} now makes other requests than it was recorded with")
     for value, variant, turned in zip(run.values, record.variants, knobs, strict=False):
         # A knob that the design did not have then is passed over: its default does what the design did before.
         other = [f"{name}={there}" for name, there in variant.knobs.items() if turned.get(name) != there]
@@ -210,10 +214,10 @@ def differences(design: Design, run: Run | Bench, record: Result | BenchRecord) 
     return told
 
 
-def wanted_command(design: Design, run: Run) -> str:
-    """The whole command of a run, with what it leaves to the mix and to the usual. Raises `UnknownMix`."""
+def wanted_experiment(design: Design, run: Run) -> Experiment:
+    """The experiment of a run, with what it leaves to the mix and to the usual. Raises `UnknownMix`."""
     mix = chosen_mix(workload_of(design), run.knob, run.mix)
-    experiment = Experiment(
+    return Experiment(
         design=design.name,
         knob=run.knob,
         variants=variant_names(run.knob, run.values, with_control=False),
@@ -226,7 +230,6 @@ def wanted_command(design: Design, run: Run) -> str:
         primary=PRIMARY,
         fresh=True,
     )
-    return command_line(experiment, run.values, run.assignments)
 
 
 def wanted_knobs(design: Design, run: Run) -> list[dict[str, Any]]:

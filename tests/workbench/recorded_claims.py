@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from designs.building_blocks.claims import MET, SAFETY, VALID, Bench, Claim, Run, less, more
+from loadtests.comparison.rounds import plan_hash
 from loadtests.manifest import Conditions
 from loadtests.result import Comparison, Result
 from tests.loadtests.sample_result import sample_result
 from workbench.catalogue import DESIGNS
-from workbench.claims import wanted_command, wanted_knobs
+from workbench.claims import wanted_experiment, wanted_knobs
+from workbench.comparison import command_line
 from workbench.measurements import record_bench, record_comparison
 
 DESIGN = DESIGNS["url_shortener"]
@@ -24,7 +26,15 @@ AROUND = Conditions("0f3c2ab97d1e5b64", False, {"python": "CPython 3.11.7"}, {"c
 def result_of(run: Run = RUN, *, unsafe: bool = False, **changed: Any) -> Result:
     """What the run might have found: 39 % less CPU with the second value. `changed` are fields of the manifest."""
     result = sample_result(tuple(f"{run.knob}={value}" for value in run.values), unsafe=unsafe)
-    facts = {"knob": run.knob, "mix": run.mix, "command": wanted_command(DESIGN, run), "blocks_planned": run.blocks, **changed}
+    experiment = wanted_experiment(DESIGN, run)
+    facts = {
+        "knob": run.knob,
+        "mix": run.mix,
+        "command": command_line(experiment, run.values, run.assignments),
+        "plan_hash": plan_hash(experiment),
+        "blocks_planned": run.blocks,
+        **changed,
+    }
     turned = zip(result.variants, wanted_knobs(DESIGN, run), strict=True)
     return result.model_copy(
         update={

@@ -44,6 +44,11 @@ def outcomes(folder: Path, claims: Sequence[Claim] = CLAIMS) -> list[Outcome]:
 
 
 @pytest.mark.parametrize("design", DESIGNS.values(), ids=lambda design: str(design.name))
+def test_every_claim_has_its_run_and_every_run_its_claim(design: Design) -> None:
+    assert list(review(design).faults) == []
+
+
+@pytest.mark.parametrize("design", DESIGNS.values(), ids=lambda design: str(design.name))
 def test_no_recorded_run_contradicts_what_the_chapter_claims(design: Design) -> None:
     assert [(judged.claim.sentence, judged.said) for judged in review(design).of("contradicted")] == []
 
@@ -140,6 +145,11 @@ def test_records_of_another_schema_are_found(tmp_path: Path) -> None:
     ]
     path.write_text("{}")
     assert "bench-growth: bench-growth.json is no record of this version" in faults(tmp_path)[1]
+
+
+def test_a_record_of_other_requests_than_the_mix_makes_now_is_found(tmp_path: Path) -> None:
+    record_run(tmp_path, result_of(plan_hash="of another mix"))
+    assert faults(tmp_path, (CHEAPER,))[0].startswith("cache.redirects: the mix redirects now makes other requests")
 
 
 def test_a_bench_that_was_run_in_part_is_found(tmp_path: Path) -> None:
