@@ -53,7 +53,8 @@ def revision(repository: Path) -> tuple[str, bool]:
     """
     if _git(repository, "rev-parse", "--show-toplevel") != str(repository):
         return UNKNOWN, False
-    return _git(repository, "rev-parse", "--verify", "HEAD") or UNKNOWN, bool(_git(repository, "status", "--porcelain", "--", ".", RECORDS_ASIDE))
+    changed = _git(repository, "status", "--porcelain", "--", ".", RECORDS_ASIDE)
+    return _git(repository, "rev-parse", "--verify", "HEAD") or UNKNOWN, bool(changed)
 
 
 def versions() -> dict[str, str]:

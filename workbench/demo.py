@@ -27,7 +27,7 @@ def clicks_demo() -> int:
     design = design_named("url_shortener")
     flush_ms = design.processes().KNOBS().model_dump()["click_flush_ms"]
     say(QUESTION.format(flush_ms=flush_ms))
-    return compare_command(design, "clicks", ("sync", "redis_streams"), blocks=8, out_dir=Path("results") / "demo")
+    return compare_command(design, "clicks", ("sync", "redis_streams"), blocks=8, round_s=1.0, out_dir=Path("results") / "demo")
 
 
 def coordinated_omission_demo() -> int:

@@ -29,11 +29,12 @@ from loadtests.capacity.tables import (
     promise_rows,
 )
 from loadtests.capacity.words import NOT_ABSOLUTE, findings, lead
+from loadtests.report.markdown_text import escaped, escaped_table
 from loadtests.report.number_format import change, count, interval
 from loadtests.report.offline_page import asset, inlined_json, policy, templates
 from loadtests.report.page import breakable, unbroken
+from loadtests.report.verdict import MARKS
 
-MARKS = {"valid": "✓", "invalid": "✗", "unknown": "?"}
 SAME_RATE = 1.04  # steps whose rates differ by less are one point of the curve
 
 
@@ -168,35 +169,35 @@ def together(sentence: str) -> str:
 
 def render_capacity_markdown(result: CapacityResult) -> str:
     """The page without its charts. Text from the record is escaped."""
-    lines = [f"# {_md(result.headline)}", "", _md(lead(result.manifest)), "", f"Safety: **{result.safety_verdict()}**", ""]
+    lines = [f"# {escaped(result.headline)}", "", escaped(lead(result.manifest)), "", f"Safety: **{result.safety_verdict()}**", ""]
     checks = [
         [name, check.name, check.verdict, ", ".join(f"{label} {count(n)}" for label, n in check.counts.items()), check.detail]
         for name, found in result.safety.items()
         for check in found
     ]
     for variant in result.variants:
-        lines += [f"## {_md(variant.name)}", "", *[f"- {_md(said)}" for said in findings(variant, result.manifest.objective)], ""]
-        lines += [*_md_table(("search", "last pass /s", "first fail /s", "because", "steps"), bracket_rows(variant)), ""]
-        lines += [*_md_table(("scalability law", "estimate", "interval"), fit_rows(variant)), ""]
-        lines += [*_md_table(CLOSED_COLUMNS, closed_rows(variant)), ""]
-        lines += [*_md_table(OPEN_COLUMNS, open_rows(variant)), ""]
-    lines += ["## Safety", "", *_md_table(("variant", "invariant", "verdict", "counts", "detail"), checks), "", "## Conditions", ""]
-    lines += [*_md_table(("knob", *(variant.name for variant in result.variants)), knob_rows(result.variants)), ""]
-    lines += [*_md_table(("condition", "value"), [list(pair) for pair in conditions(result.manifest).items()]), ""]
-    lines += [f"- {_md(note)}" for note in result.manifest.notes]
+        lines += [
+            f"## {escaped(variant.name)}",
+            "",
+            *[f"- {escaped(said)}" for said in findings(variant, result.manifest.objective)],
+            "",
+        ]
+        lines += [*escaped_table(("search", "last pass /s", "first fail /s", "because", "steps"), bracket_rows(variant)), ""]
+        lines += [*escaped_table(("scalability law", "estimate", "interval"), fit_rows(variant)), ""]
+        lines += [*escaped_table(CLOSED_COLUMNS, closed_rows(variant)), ""]
+        lines += [*escaped_table(OPEN_COLUMNS, open_rows(variant)), ""]
+    lines += [
+        "## Safety",
+        "",
+        *escaped_table(("variant", "invariant", "verdict", "counts", "detail"), checks),
+        "",
+        "## Conditions",
+        "",
+    ]
+    lines += [*escaped_table(("knob", *(variant.name for variant in result.variants)), knob_rows(result.variants)), ""]
+    lines += [*escaped_table(("condition", "value"), [list(pair) for pair in conditions(result.manifest).items()]), ""]
+    lines += [f"- {escaped(note)}" for note in result.manifest.notes]
     return "\n".join([*lines, "", "## Repeat it", "", f"    {' '.join(result.manifest.command.split())}", ""])
-
-
-def _md_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(_md(cell) for cell in cells)} |"
-
-    return [line(header), f"|{'---|' * len(header)}", *(line(row) for row in rows)]
-
-
-def _md(text: str) -> str:
-    escaped = "".join(f"\\{c}" if c in "\\`*_[]|" else c for c in " ".join(text.split()))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _median(values: Iterable[float | None]) -> float | None:

@@ -6,9 +6,8 @@ code on one line, because it is there to be copied.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from loadtests.report.cpu_split import cpu_split
+from loadtests.report.markdown_text import escaped, escaped_table
 from loadtests.report.number_format import change, count, interval, number
 from loadtests.report.ratio_curve import percentile_name
 from loadtests.report.six_questions import six_questions
@@ -29,38 +28,43 @@ from loadtests.result import Comparison, LatencySummary, Result
 def render_markdown(result: Result) -> str:
     """The page without its charts, for a pull request or a wiki. Text from the record is escaped."""
     said = verdict(result)
-    lines = [f"# {_md(said.headline)}", "", _md(said.subline), "", f"Safety: **{result.safety_verdict()}**", ""]
+    lines = [f"# {escaped(said.headline)}", "", escaped(said.subline), "", f"Safety: **{result.safety_verdict()}**", ""]
     for title, sentences in (("What you buy", result.bought), ("What you pay", result.paid)):
-        lines += [f"## {title}", "", *[f"- {_md(sentence)}" for sentence in sentences or ["nothing this run could see"]], ""]
-    lines += ["## Safety", "", *_md_table(["variant", "invariant", "verdict", "counts", "detail"], _safety_rows(result)), ""]
+        lines += [f"## {title}", "", *[f"- {escaped(sentence)}" for sentence in sentences or ["nothing this run could see"]], ""]
+    lines += ["## Safety", "", *escaped_table(["variant", "invariant", "verdict", "counts", "detail"], _safety_rows(result)), ""]
     if splits := cpu_split(result):
         header = ["variant", *(part.role for part in splits[0].parts), "all"]
         cells = [[s.name, *("none" if p.us is None else number(p.us) for p in s.parts), number(s.total_us)] for s in splits]
-        lines += ["## CPU per request, us", "", *_md_table(header, cells), ""]
+        lines += ["## CPU per request, us", "", *escaped_table(header, cells), ""]
     for variant, comparisons in zip(result.variants[1:], result.comparisons, strict=True):
-        lines += [f"## {_md(variant.name)} against {_md(result.baseline)}", ""]
+        lines += [f"## {escaped(variant.name)} against {escaped(result.baseline)}", ""]
         header = ["figure", "unit", result.baseline, variant.name, "change", "interval", "verdict"]
-        lines += [*_md_table(header, [_comparison_cells(c) for c in comparisons]), ""]
-    lines += [_md(sentence) for sentence in (family_sentence(result), result.noise_sentence) if sentence]
+        lines += [*escaped_table(header, [_comparison_cells(c) for c in comparisons]), ""]
+    lines += [escaped(sentence) for sentence in (family_sentence(result), result.noise_sentence) if sentence]
     lines += ["", "## Latency, ms", ""]
     rows = [
         [variant.name, clock, count(summary.samples), *_percentile_cells(summary)]
         for variant in result.variants
         for clock, summary in (("planned start", variant.latency_intended), ("actual send", variant.latency_sent))
     ]
-    lines += [*_md_table(["variant", "from", "samples", *PERCENTILES], rows), "", *map(_md, missing_percentiles(result)), ""]
+    lines += [
+        *escaped_table(["variant", "from", "samples", *PERCENTILES], rows),
+        "",
+        *map(escaped, missing_percentiles(result)),
+        "",
+    ]
     names = [variant.name for variant in result.variants]
     lines += _ratio_functions(result)
     if result.bands:
-        lines += ["## Done on purpose", "", *(f"- {_md(band_told(band))}" for band in result.bands), ""]
+        lines += ["## Done on purpose", "", *(f"- {escaped(band_told(band))}" for band in result.bands), ""]
     lines += ["## Statuses", ""]
-    lines += [*_md_table(["status", *names], [[s, *map(count, ns)] for s, ns in statuses_seen(result).items()]), ""]
+    lines += [*escaped_table(["status", *names], [[s, *map(count, ns)] for s, ns in statuses_seen(result).items()]), ""]
     lines += ["## Six questions", ""]
-    lines += [f"- **{a.question}** {_md(a.short)}. {_md(a.text)}" for a in six_questions(result)]
+    lines += [f"- **{a.question}** {escaped(a.short)}. {escaped(a.text)}" for a in six_questions(result)]
     lines += ["", "## Conditions", ""]
-    lines += _md_table(["knob", *names], [[knob, *values] for knob, values in differing_knobs(result).items()])
-    lines += ["", *_md_table(["condition", "value"], [list(pair) for pair in conditions(result).items()]), ""]
-    lines += [f"- {_md(note)}" for note in result.manifest.notes]
+    lines += escaped_table(["knob", *names], [[knob, *values] for knob, values in differing_knobs(result).items()])
+    lines += ["", *escaped_table(["condition", "value"], [list(pair) for pair in conditions(result).items()]), ""]
+    lines += [f"- {escaped(note)}" for note in result.manifest.notes]
     lines += ["", "## Repeat it", "", f"    {' '.join(result.manifest.command.split())}", ""]
     return "\n".join(lines)
 
@@ -75,8 +79,8 @@ def _ratio_functions(result: Result) -> list[str]:
         [percentile_name(q), *(f"{change(at[q].estimate)} {interval(at[q])}".rstrip() if q in at else "" for at in found)]
         for q in quantiles
     ]
-    title = f"## Ratio function: latency against {_md(result.baseline)} at each percentile"
-    return [title, "", *_md_table(["percentile", *(v.name for v in result.variants[1:])], rows), ""]
+    title = f"## Ratio function: latency against {escaped(result.baseline)} at each percentile"
+    return [title, "", *escaped_table(["percentile", *(v.name for v in result.variants[1:])], rows), ""]
 
 
 def _safety_rows(result: Result) -> list[list[str]]:
@@ -99,15 +103,3 @@ def _percentile_cells(summary: LatencySummary) -> list[str]:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {count(n)}" for name, n in counts.items())
-
-
-def _md_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(_md(cell) for cell in cells)} |"
-
-    return [line(header), f"|{'---|' * len(header)}", *(line(row) for row in rows)]
-
-
-def _md(text: str) -> str:
-    escaped = "".join(f"\\{c}" if c in "\\`*_[]|" else c for c in " ".join(text.split()))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -8,19 +8,18 @@ before any speed. The page is one file that opens without a network; its tables 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from loadtests.report.block_chart import block_chart
 from loadtests.report.cpu_split import cpu_split
 from loadtests.report.markdown import render_markdown
 from loadtests.report.number_format import change, interval, number
+from loadtests.report.offline_page import asset, policy, templates
 from loadtests.report.page_data import page_data
 from loadtests.report.ratio_curve import percentile_name, ratio_curve
 from loadtests.report.ratio_scale import ratio_scale
@@ -39,8 +38,6 @@ from loadtests.report.trade_off import LINES_AT_FIRST, trades
 from loadtests.report.verdict import MARKS, safety_findings, verdict
 from loadtests.result import Result
 
-TEMPLATE_DIR = Path(__file__).parent / "template"
-
 
 def write_report(result: Result, out_dir: Path) -> Path:
     """Write `index.html`, `report.md` and `result.json` into `out_dir` (made if missing); returns the path of the page."""
@@ -54,8 +51,8 @@ def write_report(result: Result, out_dir: Path) -> Path:
 
 def render_page(result: Result) -> str:
     """The whole page as one HTML string: styles, chart library, script and data inlined."""
-    styles = _asset("vendor/uPlot.min.css") + _asset("report.css")
-    scripts = [_asset("vendor/uPlot.iife.min.js"), _asset("report.js")]
+    styles = asset("vendor/uPlot.min.css") + asset("report.css")
+    scripts = [asset("vendor/uPlot.iife.min.js"), asset("report.js")]
     scale = ratio_scale(_ratios_shown(result), result.manifest.margin)
     return (
         _environment()
@@ -82,9 +79,7 @@ def render_page(result: Result) -> str:
             conditions=conditions(result),
             styles=styles,
             scripts=scripts,
-            # Nothing but the very bytes named here may run or style the page, whatever a record's text contains.
-            policy="default-src 'none'; img-src data:; "
-            f"style-src {_csp_hash(styles)}; script-src {' '.join(_csp_hash(script) for script in scripts)}",
+            policy=policy(styles, scripts),
             data=page_data(result),
         )
     )
@@ -93,9 +88,7 @@ def render_page(result: Result) -> str:
 @cache
 def _environment() -> Environment:
     """The templates, compiled once."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE_DIR), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = templates()
     environment.filters |= {
         "number": number,
         "change": change,
@@ -123,11 +116,3 @@ def breakable(name: str) -> Markup:
 def unbroken(sentence: str) -> str:
     """A number and its per cent sign stay on one line, however narrow the page."""
     return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
-
-
-def _asset(name: str) -> str:
-    return (TEMPLATE_DIR / name).read_text(encoding="utf-8")
-
-
-def _csp_hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
