@@ -33,6 +33,7 @@ SPANS_AT_ONCE = 512
 SEND_EVERY_S = 1.0
 EXPORT_TIMEOUT_S = 5.0
 STOP_WITHIN_S = 2.0
+GIVE_UP_WITHIN_S = 0.5
 
 
 @dataclass(slots=True)
@@ -49,21 +50,24 @@ class SpanTotals:
 
 
 class Traces:
-    """The tracer of one process. `stop` sends what is buffered, for `STOP_WITHIN_S` at most."""
+    """The tracer of one process. `stop` sends what is buffered, for `STOP_WITHIN_S`, and then gives up."""
 
     def __init__(self, design: str, process: str, endpoint: str, ratio: float, exporter: SpanExporter | None = None) -> None:
         self.totals = SpanTotals()
         resource = Resource.create({"service.name": design, "service.instance.id": process})
         self._provider = TracerProvider(resource=resource, sampler=ParentBasedTraceIdRatio(ratio), shutdown_on_exit=False)
-        exporter = exporter or OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S)
-        self._provider.add_span_processor(_CountedBatches(exporter, self.totals))
+        self._exports = _CountedExports(exporter or OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S), self.totals)
+        self._provider.add_span_processor(_CountedBatches(self._exports, self.totals))
         self.tracer = self._provider.get_tracer("system-designs")
 
     def stop(self) -> None:
-        # The SDK would wait 30 s for a collector that does not answer. A thread that is left behind ends with the process.
+        # The SDK would wait 30 s for a collector that does not answer; ending the exporter wakes it from its pauses between tries.
         ending = threading.Thread(target=self._provider.shutdown, name="traces-stop", daemon=True)
         ending.start()
         ending.join(STOP_WITHIN_S)
+        if ending.is_alive():
+            self._exports.shutdown()
+            ending.join(GIVE_UP_WITHIN_S)  # a thread that is left behind even then ends with the process
 
     @contextlib.contextmanager
     def batch(self, name: str, traceparents: Sequence[str]) -> Iterator[None]:
@@ -80,9 +84,9 @@ class Traces:
 class _CountedBatches(BatchSpanProcessor):
     """The SDK's queue with numbers to it: the SDK drops the oldest span at the bound and tells nobody how many."""
 
-    def __init__(self, exporter: SpanExporter, totals: SpanTotals) -> None:
+    def __init__(self, exports: _CountedExports, totals: SpanTotals) -> None:
         super().__init__(
-            _CountedExports(exporter, totals),
+            exports,
             max_queue_size=MAX_WAITING_SPANS,
             schedule_delay_millis=SEND_EVERY_S * 1000,
             max_export_batch_size=SPANS_AT_ONCE,
@@ -104,6 +108,7 @@ class _CountedBatches(BatchSpanProcessor):
 class _CountedExports(SpanExporter):
     def __init__(self, exporter: SpanExporter, totals: SpanTotals) -> None:
         self._exporter, self._totals = exporter, totals
+        self._over = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = SpanExportResult.FAILURE
@@ -117,7 +122,9 @@ class _CountedExports(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        self._exporter.shutdown()
+        over, self._over = self._over, True
+        if not over:
+            self._exporter.shutdown()
 
 
 class TracedRequests:

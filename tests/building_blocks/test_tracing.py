@@ -164,6 +164,16 @@ def test_a_redirect_is_answered_whether_or_not_anybody_takes_its_span(tmp_path: 
     assert 'sd_spans_total{outcome="sent"} 0.0' in page
 
 
+def test_a_stop_leaves_no_thread_behind_that_goes_on_trying(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(designs.building_blocks.tracing, "STOP_WITHIN_S", 0.01)
+    monkeypatch.setattr(designs.building_blocks.tracing, "GIVE_UP_WITHIN_S", 30.0)
+    before = set(threading.enumerate())
+    traces = Traces("url_shortener", "replica-1", "http://127.0.0.1:1/v1/traces", 1.0)
+    end_spans(traces, 1)
+    traces.stop()
+    assert set(threading.enumerate()) <= before
+
+
 def test_without_traces_no_tracing_sdk_is_loaded() -> None:
     code = (
         "import sys, designs.url_shortener.app, designs.url_shortener.worker;"
