@@ -48,45 +48,12 @@ class UnknownMix(ValueError):
     """The design's load has no mix of that name. The message says which it has."""
 
 
-def compare_command(
-    design: Design,
-    knob: str,
-    values: Sequence[str],
-    *,
-    assignments: Sequence[str] = (),
-    mix: str | None = None,
-    rate_per_s: float | None = None,
-    blocks: int | None = None,
-    round_s: float | None = None,
-    seed: int | None = None,
-    margin: float | None = None,
-    primary: str | None = None,
-    control: bool = False,
-    restart: bool = True,
-    out_dir: Path | None = None,
-    record: bool = False,
-) -> int:
-    """Run the comparison, print its card, write its report; with `record` keep its figures for the documents.
+def compare_command(design: Design, knob: str, values: Sequence[str], *, record: bool = False, **options: Any) -> int:
+    """`run_comparison` as a command; with `record` its figures are kept for the documents.
 
-    `control` adds a second copy of the baseline, started on its own; without `restart` all blocks measure the same processes.
     0 when every safety check held, 1 when one failed, 2 when unknown.
     """
-    result = run_comparison(
-        design,
-        knob,
-        values,
-        assignments=assignments,
-        mix=mix,
-        rate_per_s=rate_per_s,
-        blocks=blocks,
-        round_s=round_s,
-        seed=seed,
-        margin=margin,
-        primary=primary,
-        control=control,
-        restart=restart,
-        out_dir=out_dir,
-    )
+    result = run_comparison(design, knob, values, **options)
     if record:
         say(f"recorded  {record_comparison(result)}")
     return SAFETY_EXIT[result.safety_verdict()]
@@ -109,7 +76,10 @@ def run_comparison(
     restart: bool = True,
     out_dir: Path | None = None,
 ) -> Result:
-    """Start the variants, measure them, stop them, print the card and write the report. What is None is as usual."""
+    """Start the variants, measure them, stop them, print the card and write the report. What is None is as usual.
+
+    `control` adds a second copy of the baseline, started on its own; without `restart` all blocks measure the same processes.
+    """
     workload = workload_of(design)
     chosen = chosen_mix(workload, knob, mix)
     experiment = Experiment(
