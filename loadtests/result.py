@@ -110,6 +110,10 @@ class SafetyCheck(Record):
     verdict: Literal["valid", "invalid", "unknown"] = Field(description="unknown: the history does not decide it")
     counts: dict[str, int] = Field(description="what was counted while judging, e.g. lost, duplicates")
     detail: str = Field(default="", description="the first offenders, for whoever looks for the cause")
+    witness: list[str] = Field(
+        default_factory=list,
+        description="when invalid: the smallest piece of history that shows it, a line an operation, in the order of time",
+    )
 
 
 class Block(Record):

@@ -1,0 +1,1 @@
+"""One run of a design under faults, and the verdict on its history."""
