@@ -1,6 +1,6 @@
 # One word runs everything; each target is a thin line over the `designs` command. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: setup demo test lint format lock docs claims bench-selftest bench-redirect bench-growth clean help
+.PHONY: setup demo test lint format lock docs claims soak museum bench-selftest bench-redirect bench-growth clean help
 
 DESIGNS := .venv/bin/designs
 
@@ -31,6 +31,12 @@ docs: setup ## regenerate the tables and figures in the documents
 
 claims: setup ## measure a design's claims again and record them: make claims D=url_shortener
 	@$(DESIGNS) claims $(or $(D),$(error say whose: make claims D=url_shortener))
+
+soak: setup ## check a design under 200 random schedules of faults: make soak [D=url_shortener] [N=200]
+	@$(DESIGNS) soak $(or $(D),url_shortener) --schedules $(or $(N),200) --seconds 5 --seed 1
+
+museum: setup ## run the known-bad variants beside the right ones, and see each of them caught
+	@$(DESIGNS) museum --run
 
 bench-selftest: setup ## the measuring measured: statistics on a simulated machine, the generator's ceiling, coordinated omission
 	@$(DESIGNS) bench selftest

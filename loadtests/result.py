@@ -132,6 +132,7 @@ class Manifest(Record):
     design: str = Field(description="the design that was measured")
     knob: str = Field(description="the knob whose values are compared")
     mix: str = Field(description="name of the load")
+    faults: list[str] = Field(default_factory=list, description="schedules of faults that struck in every round")
     mix_description: str = Field(description="who sends it, in a sentence")
     seed: int = Field(description="draws the plan")
     plan_hash: str = Field(description="SHA-256 of arrivals, operations and keys, the same for every variant")

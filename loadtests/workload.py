@@ -6,10 +6,12 @@ turns a planned step into the bytes of an HTTP/1.1 request, and afterwards judge
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+from loadtests.history.operation import HistoryItem, Observation, Struck
+from loadtests.history.recorded import Header
 from loadtests.result import SafetyCheck
 
 
@@ -76,6 +78,7 @@ class Workload(Protocol):
 
     mixes: Mapping[str, Mix]
     default_mix: Mapping[str, str]  # knob -> the mix that shows its trade-off; "" for any other knob
+    check_mix: str  # the mix that asks for everything that has a promise
 
     async def seed(self, target: Target, mix: Mix, seed: int) -> None:
         """Make the data the plan's keys refer to, on a variant that has none, and forget what was known of it before.
@@ -97,8 +100,36 @@ class Workload(Protocol):
     async def counters(self, target: Target) -> Mapping[str, float]:
         """Counted work so far (store round trips, cache loads, hits, Redis commands, bytes), rising; read between rounds."""
 
+    def strike(self, target: Target, struck: Struck) -> None:
+        """Take in a fault, once it is over: it widens what is allowed as far as the design says so, and no further.
+
+        Like `note`, this may be called from any thread.
+        """
+
+    def note(self, target: Target, observation: Observation) -> None:
+        """Take in what a node said of itself; see the workload for the names it reads."""
+
+    def read_page(self, target: Target, node: str, at_s: float, metrics_text: str) -> None:
+        """`note` what a node's metrics page says, as far as a promise depends on it: losses declared, failures of a cache.
+
+        The more often during a run, the less a kill excuses. Cheap enough for several times a second.
+        """
+
     async def check(self, target: Target) -> Sequence[SafetyCheck]:
         """Judge the whole history since the last `seed`, once the load of the block is over (asks the target what it kept)."""
 
+    def recorded(self, target: Target) -> tuple[Header, list[HistoryItem]]:
+        """The history since the last `seed` for `loadtests.history.recorded.write_history`; after `check` its questions too.
+
+        Raises RuntimeError when the workload was not told to keep it.
+        """
+
+    def deadline_s(self, target: Target) -> float | None:
+        """How much longer than usual an answer may take while a server it can do without is away; None where there is none."""
+
     def card(self, knob: str, baseline: str, other: str) -> tuple[str, ...]:
         """Figures (of `counters` or of the measuring) that the trade-off card shows for this knob, most telling first."""
+
+
+# What a module of a design's load exports as `JUDGE`: the verdicts of `Workload.check` from a recorded history alone.
+Judge: TypeAlias = Callable[[Header, Sequence[HistoryItem]], list[SafetyCheck]]

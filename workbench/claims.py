@@ -229,6 +229,7 @@ def wanted_experiment(design: Design, run: Run) -> Experiment:
         margin=MARGIN,
         primary=PRIMARY,
         fresh=True,
+        faults=run.faults,
     )
 
 

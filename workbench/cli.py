@@ -6,39 +6,41 @@ the command that needs them, so that `--help` and completion stay quick.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from enum import IntEnum
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
+from workbench import cli_faults
+from workbench.cli_words import (
+    Assignments,
+    DesignName,
+    ExitCode,
+    NotInstalled,
+    Replicas,
+    UsageError,
+    complete_design,
+    complete_knob,
+    complete_schedules,
+    complete_value,
+    design_and_knobs,
+    ended_by_signals,
+    part,
+    schedules_in,
+)
 from workbench.terminal import say, say_aside, show_markdown, show_table
 
 if TYPE_CHECKING:
-    from designs.building_blocks.knobs import KnobRow, Knobs
+    from designs.building_blocks.knobs import Knobs
     from workbench.catalogue import Design
     from workbench.launch import RunningDesign
 
 WATCH_S = 0.3
-
-
-class ExitCode(IntEnum):
-    """What the command's end says to a script."""
-
-    FINE = 0
-    INVALID = 1
-    USAGE = 2
-    MISSING = 3
-    INTERRUPTED = 130
 
 
 EXIT_CODES = (
@@ -70,19 +72,27 @@ def exit_code_of(error: Exception) -> ExitCode | None:
     from loadtests.capacity.usl import ScipyMissing
     from loadtests.cpu_clock import Unreadable
     from loadtests.declared.workload_file import BadWorkloadFile
+    from loadtests.faults.proxy.client import ProxyRefused
+    from loadtests.faults.schedule import BadSchedule
+    from loadtests.history.recorded import BadHistory
     from loadtests.workload import SeedingFailed
     from workbench.bench import BenchFailed, UnknownBench
     from workbench.catalogue import UnknownDesign
+    from workbench.check import NoHistory
     from workbench.claims import BadClaims, NoClaims
     from workbench.comparison import UnknownMix
     from workbench.diff import NoRun, NotComparable
     from workbench.docs import DocumentError
     from workbench.embedded_redis import NoRedisServer, RedisFailed
+    from workbench.fault_injection.injector import InjectionFailed
+    from workbench.fault_injection.process_faults import FaultFailed
     from workbench.launch import DataFolderBusy, PortTaken
     from workbench.load import LoadRefused, NoLoadTest
     from workbench.measurements import BadRecord, NoRecord
+    from workbench.museum.exhibit import UnknownExhibit
     from workbench.processes import ProcessFailed
     from workbench.service_targets import BadService, Unreachable
+    from workbench.strikes import EndsProcesses
 
     codes: dict[ExitCode, tuple[type[Exception], ...]] = {
         ExitCode.INVALID: (
@@ -96,6 +106,9 @@ def exit_code_of(error: Exception) -> ExitCode | None:
             SeedingFailed,
             Unreadable,
             Unreachable,
+            FaultFailed,
+            InjectionFailed,
+            ProxyRefused,
         ),
         ExitCode.USAGE: (
             BadSlo,
@@ -112,18 +125,15 @@ def exit_code_of(error: Exception) -> ExitCode | None:
             BadWorkloadFile,
             NoRun,
             NotComparable,
+            BadSchedule,
+            EndsProcesses,
+            BadHistory,
+            NoHistory,
+            UnknownExhibit,
         ),
         ExitCode.MISSING: (NoRedisServer, NoLoadTest, NotInstalled, ScipyMissing),
     }
     return next((code for code, kinds in codes.items() if isinstance(error, kinds)), None)
-
-
-class UsageError(ValueError):
-    """A word of the command line that can't be. The message says what would be right."""
-
-
-class NotInstalled(RuntimeError):
-    """A part of the project is not there."""
 
 
 app = typer.Typer(
@@ -135,53 +145,6 @@ app = typer.Typer(
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def complete_design(incomplete: str) -> list[tuple[str, str]]:
-    from workbench.catalogue import DESIGNS
-
-    return [(design.name, design.title) for design in DESIGNS.values() if design.name.startswith(incomplete)]
-
-
-def complete_assignment(ctx: typer.Context, incomplete: str) -> list[str]:
-    """`sto` -> `store=`; `store=s` -> `store=sqlite`. bash splits words at `=`; then only the value is asked for."""
-    rows = {row.name: row for row in _rows_for_completion(ctx)}
-    before = list(ctx.params.get("words") or ())
-    if before[-1:] == ["="] and len(before) > 1:
-        return list(rows[before[-2]].choices) if before[-2] in rows else []
-    name, equals, _ = incomplete.partition("=")
-    if not equals:
-        return [f"{row}=" for row in rows]
-    return [f"{name}={choice}" for choice in rows[name].choices] if name in rows else []
-
-
-def complete_knob(ctx: typer.Context, incomplete: str) -> list[str]:
-    return [row.name for row in _rows_for_completion(ctx) if row.name.startswith(incomplete)]
-
-
-def complete_value(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The alternatives of the knob named before."""
-    knob = ctx.params.get("knob")
-    return [choice for row in _rows_for_completion(ctx) if row.name == knob for choice in row.choices]
-
-
-def _rows_for_completion(ctx: typer.Context) -> list[KnobRow]:
-    """No rows for a design that does not exist: completion has nowhere to print a sentence."""
-    from designs.building_blocks.knobs import knob_table
-    from workbench.catalogue import UnknownDesign, design_named
-
-    try:
-        return knob_table(design_named(ctx.params.get("design") or "").processes().KNOBS)
-    except UnknownDesign:
-        return []
-
-
-DesignName = Annotated[str, typer.Argument(metavar="DESIGN", help="A design of `designs list`.", autocompletion=complete_design)]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KNOB=VALUE", help="Knobs to turn.", autocompletion=complete_assignment),
-]
-Replicas = Annotated[int, typer.Option(min=1, max=16, help="Processes of the service.")]
 
 
 @app.command("list")
@@ -228,8 +191,8 @@ def run(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the first replica (else any free one).")] = None,
 ) -> None:
     """Run a design until Ctrl-C. REDIS_URL names a Redis that already runs; without it one is started where needed."""
-    chosen, turned = _chosen(design, words)
-    with _ended_by_signals(), _running(chosen, turned, replicas=replicas, data_dir=data, first_port=port) as running:
+    chosen, turned = design_and_knobs(design, words)
+    with ended_by_signals(), _running(chosen, turned, replicas=replicas, data_dir=data, first_port=port) as running:
         _introduce(running)
         while True:
             for sentence in running.supervisor.newly_ended():
@@ -278,7 +241,7 @@ def load(
     """Load a design with Locust. Starts the design itself unless --host says where one runs."""
     from workbench import load as locust
 
-    chosen, turned = _chosen(design, words)
+    chosen, turned = design_and_knobs(design, words)
     if host and not allow_remote:
         locust.refuse_remote(host)
     if (host or worker) and words:
@@ -317,7 +280,7 @@ def load(
         env = locust.locust_environment(urls, api_key, mix, allow_remote)
         return locust.run_locust(locust.locust_argv(file, urls, options), env, plan.generator if plan else None)
 
-    with _ended_by_signals():
+    with ended_by_signals():
         if host or worker:
             failed = loaded((host.rstrip("/"),) if host else (), known_key)
         else:
@@ -358,6 +321,14 @@ def compare(
     no_restart: Annotated[
         bool, typer.Option("--no-restart", help="Designs: all blocks measure the same processes, whose state goes on.")
     ] = False,
+    faults: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,NAME...",
+            help="Designs: schedules of `designs faults` that strike each side alike, in every round.",
+            autocompletion=complete_schedules,
+        ),
+    ] = "",
     record: Annotated[bool, typer.Option("--record", help="Designs: keep the figures for the documents.")] = False,
     url: Annotated[
         list[str] | None,
@@ -379,7 +350,7 @@ def compare(
     A design: designs compare DESIGN KNOB [VALUE...]. Your own: designs compare --url A --url B --workload FILE.
     """
     of_designs = {"DESIGN": design, "--mix": mix, "--set": assignments, "--control": control, "--no-restart": no_restart}
-    of_designs["--record"] = record
+    of_designs |= {"--faults": faults, "--record": record}
     of_services = {"--url": url, "--workload": workload, "--pid": pid, "--allow-remote": allow_remote}
     shared: dict[str, Any] = {
         "rate_per_s": rate,
@@ -398,15 +369,15 @@ def compare(
             )
         if not url or workload is None:
             raise UsageError("services are compared by --url A --url B --workload FILE, the baseline first")
-        command = _part("workbench.services", "services_command")
-        with _ended_by_signals():
+        command = part("workbench.services", "services_command")
+        with ended_by_signals():
             code = command(url, workload, pids=pid or (), allow_remote=allow_remote, **shared)
         raise typer.Exit(code)
     if design is None or knob is None:
         raise UsageError("name a design and one of its knobs, or two services: --url A --url B --workload FILE")
     chosen, name, alternatives = _alternatives(design, knob, values, assignments)
-    command = _part("workbench.comparison", "compare_command")
-    with _ended_by_signals():
+    command = part("workbench.comparison", "compare_command")
+    with ended_by_signals():
         code = command(
             chosen,
             name,
@@ -415,6 +386,7 @@ def compare(
             mix=mix,
             control=control,
             restart=not no_restart,
+            faults=schedules_in(faults),
             record=record,
             **shared,
         )
@@ -431,7 +403,7 @@ def diff(
 
     Exit code 0 whatever the difference; 2 when the runs are not comparable, with every reason.
     """
-    code = _part("workbench.diff", "diff_command")(first, second, as_json=as_json)
+    code = part("workbench.diff", "diff_command")(first, second, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -455,16 +427,16 @@ def capacity_test(
 
     A number of clients at a time, then rates until the objective is missed; about two minutes for each variant.
     """
-    chosen, _ = _chosen(design, words)
+    chosen, _ = design_and_knobs(design, words)
     knob, _, listed = vary.partition("=")
     knob = knob.replace("-", "_")
     values = tuple(dict.fromkeys(value for value in listed.split(",") if value))
     if vary and not values:
         raise UsageError(f"--vary {vary}: write a knob and its values, for example cache=none,aside")
     for value in values:
-        _chosen(design, [*(words or ()), f"{knob}={value}"])
-    command = _part("workbench.capacity_test", "capacity_command")
-    with _ended_by_signals():
+        design_and_knobs(design, [*(words or ()), f"{knob}={value}"])
+    command = part("workbench.capacity_test", "capacity_command")
+    with ended_by_signals():
         code = command(
             chosen,
             assignments=tuple(words or ()),
@@ -488,8 +460,8 @@ def demo(
     ] = "clicks",
 ) -> None:
     """Run a design and one of its trade-offs, end to end, or show what load tests get wrong."""
-    with _ended_by_signals():
-        code = _part("workbench.demo", "demo_command")(name)
+    with ended_by_signals():
+        code = part("workbench.demo", "demo_command")(name)
     raise typer.Exit(code)
 
 
@@ -538,8 +510,8 @@ def bench(
     ] = "",
 ) -> None:
     """Run one of the book's measurements again."""
-    with _ended_by_signals():
-        code = _part("workbench.bench", "bench_command")(name, record=record, links=links)
+    with ended_by_signals():
+        code = part("workbench.bench", "bench_command")(name, record=record, links=links)
     raise typer.Exit(code)
 
 
@@ -560,8 +532,8 @@ def claims(
     """
     from workbench.catalogue import design_named
 
-    command = _part("workbench.remeasure", "claims_command")
-    with _ended_by_signals():
+    command = part("workbench.remeasure", "claims_command")
+    with ended_by_signals():
         code = command(design_named(design), runs or (), check=check, listing=listing)
     raise typer.Exit(code)
 
@@ -571,20 +543,15 @@ def docs(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; fail when a document is out of date.")] = False,
 ) -> None:
     """Regenerate the tables and figures in the documents."""
-    code = _part("workbench.docs", "docs_command")(check=check)
+    code = part("workbench.docs", "docs_command")(check=check)
     raise typer.Exit(code)
+
+
+app.add_typer(cli_faults.app)
 
 
 def main() -> None:
     app()
-
-
-def _chosen(design: str, words: list[str] | None) -> tuple[Design, Knobs]:
-    from designs.building_blocks.knobs import parse_assignments
-    from workbench.catalogue import design_named
-
-    chosen = design_named(design)
-    return chosen, parse_assignments(chosen.processes().KNOBS, words or ())
 
 
 def _alternatives(
@@ -593,7 +560,7 @@ def _alternatives(
     """The design, its knob and the values to compare, each of which it can take."""
     from designs.building_blocks.knobs import knob_table
 
-    chosen, _ = _chosen(design, assignments)
+    chosen, _ = design_and_knobs(design, assignments)
     rows = {row.name: row for row in knob_table(chosen.processes().KNOBS)}
     name = knob.replace("-", "_")
     if name not in rows:
@@ -602,7 +569,7 @@ def _alternatives(
     if len(alternatives) < 2:
         raise UsageError(f"a comparison needs two values of {name} or more; name them, the baseline first")
     for value in alternatives:
-        _chosen(design, [*(assignments or ()), f"{name}={value}"])
+        design_and_knobs(design, [*(assignments or ()), f"{name}={value}"])
     return chosen, name, alternatives
 
 
@@ -646,31 +613,6 @@ def _number(name: str, value: str) -> int | float:
         return int(number) if number.is_integer() else number
     except (ValueError, OverflowError):
         raise UsageError(f"{name}={value}: {value!r} is not a number") from None
-
-
-def _part(module: str, function: str) -> Callable[..., int]:
-    """A command whose module is loaded when it is called for."""
-    try:
-        return cast(Callable[..., int], getattr(importlib.import_module(module), function))
-    except ModuleNotFoundError as error:
-        raise NotInstalled(f"{error.name} is not installed; run make setup.") from None
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that nothing is left behind by either."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    # Under nohup SIGHUP is ignored, and stays so.
-    heard = [each for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN]
-    before = {each: signal.signal(each, interrupt) for each in heard}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,16 @@ from loadtests.result import Result
 from loadtests.workload import Mix, Target, Workload
 from workbench.catalogue import Design
 from workbench.embedded_redis import find_server
+from workbench.fault_injection.injector import nodes_of
 from workbench.launch import RunningDesign, bytecode_kept_in
 from workbench.measurements import record_comparison
 from workbench.processes import cpu_plan
+from workbench.strikes import RoundStrikes, drawn_for_round, refuse_ended_processes
 from workbench.terminal import say
 
 BLOCKS = 10
 ROUND_S = 1.5
+ROUND_UNDER_FAULTS_S = 4.0  # time to break and to recover
 SEED = 7
 MARGIN = 0.05
 PRIMARY = "cpu_us_per_request"
@@ -74,11 +78,14 @@ def run_comparison(
     primary: str | None = None,
     control: bool = False,
     restart: bool = True,
+    faults: Sequence[str] = (),
     out_dir: Path | None = None,
 ) -> Result:
     """Start the variants, measure them, stop them, print the card and write the report. What is None is as usual.
 
     `control` adds a second copy of the baseline, started on its own; without `restart` all blocks measure the same processes.
+    With `faults`, names of schedules, every variant runs behind a fault proxy and is struck in each of its rounds; raises
+    `BadSchedule` or `EndsProcesses` for one that can't be.
     """
     workload = workload_of(design)
     chosen = chosen_mix(workload, knob, mix)
@@ -88,23 +95,26 @@ def run_comparison(
         variants=variant_names(knob, values, control),
         mix=chosen,
         rate_per_s=rate_per_s or chosen.rate_per_s,
-        round_s=round_s or ROUND_S,
+        round_s=round_s or (ROUND_UNDER_FAULTS_S if faults else ROUND_S),
         blocks=blocks or BLOCKS,
         seed=SEED if seed is None else seed,
         margin=MARGIN if margin is None else margin,
         primary=primary or PRIMARY,
         fresh=restart,
         control=control,
+        faults=tuple(faults),
     )
     experiment = replace(experiment, command=command_line(experiment, values, assignments))
     knobs = [variant_knobs(design, chosen, assignments, knob, value) for value in [*values, *values[: int(control)]]]
     plan = cpu_plan()
-    with Variants(design, experiment.variants, knobs, cpus=plan.servers if plan else None) as variants:
+    with Variants(design, experiment.variants, knobs, plan.servers if plan else None, struck=bool(faults)) as variants:
+        targets = variants.start()
         return measured_and_shown(
             experiment,
-            variants.start(),
+            targets,
             workload,
             renew=variants.start if restart else None,
+            strikes=variants.strikes(experiment) if faults else None,
             cpus=plan.generator if plan else None,
             versions=server_versions(),
             out_dir=out_dir,
@@ -133,8 +143,13 @@ def measured_and_shown(
 class Variants:
     """The running variants of one comparison, all of which can be started anew."""
 
-    def __init__(self, design: Design, names: Sequence[str], knobs: Sequence[Knobs], cpus: frozenset[int] | None) -> None:
+    def __init__(
+        self, design: Design, names: Sequence[str], knobs: Sequence[Knobs], cpus: frozenset[int] | None, *, struck: bool = False
+    ) -> None:
+        """`struck`: each behind a fault proxy."""
         self._design = design
+        self._struck = struck
+        self._designs: list[RunningDesign] = []
         self._named = list(zip(names, knobs, strict=True))
         self._cpus = cpus
         self._compiled = tempfile.TemporaryDirectory(prefix="compiled-modules-")
@@ -144,10 +159,19 @@ class Variants:
         """End those that run, then start each in the same order with a data folder of its own."""
         self._running.close()
         env = bytecode_kept_in(Path(self._compiled.name))
-        return [
-            target_of(name, self._running.enter_context(RunningDesign(self._design, knobs, cpus=self._cpus, env=env)))
-            for name, knobs in self._named
+        self._designs = [
+            self._running.enter_context(RunningDesign(self._design, knobs, cpus=self._cpus, env=env, faults=self._struck))
+            for _, knobs in self._named
         ]
+        return [target_of(name, running) for (name, _), running in zip(self._named, self._designs, strict=True)]
+
+    def strikes(self, experiment: Experiment) -> RoundStrikes:
+        """What strikes in each round. Raises `BadSchedule` or `EndsProcesses`."""
+        # Alike for all variants, so only processes that all of them have can be struck.
+        nodes = [name for name in nodes_of(self._designs[0]) if all(name in nodes_of(each) for each in self._designs)]
+        drawn = partial(drawn_for_round, experiment, nodes)
+        refuse_ended_processes(drawn(0, experiment.round_s))
+        return RoundStrikes(lambda variant: self._designs[variant], drawn)
 
     def __enter__(self) -> Variants:
         if bytecode_kept_in(Path(self._compiled.name)):
@@ -177,6 +201,7 @@ def command_line(experiment: Experiment, values: Sequence[str], assignments: Seq
     ]
     words += [f"--margin {experiment.margin:g}"] if experiment.margin != MARGIN else []
     words += [f"--primary {experiment.primary}"] if experiment.primary != PRIMARY else []
+    words += [f"--faults {','.join(experiment.faults)}"] if experiment.faults else []
     words += ["--control"] if experiment.control else []
     words += [] if experiment.fresh else ["--no-restart"]
     return " ".join([*words, *(f"--set {word}" for word in assignments)])

@@ -85,6 +85,9 @@ def whole_pages(root: Path) -> dict[Path, Callable[[], str]]:
         pages[root / "loadtests" / name / "WORKLOADS.md"] = _made_by(f"loadtests.{name}.mixes", "workloads_page")
     pages[root / "loadtests" / "RESULT.md"] = _made_by("loadtests.report.result_page", "result_page")
     pages[root / "loadtests" / "result.schema.json"] = _made_by("loadtests.report.result_page", "result_schema")
+    pages[root / "loadtests" / "faults" / "FAULTS.md"] = _made_by("loadtests.faults.page", "faults_page")
+    pages[root / "workbench" / "museum" / "README.md"] = _made_by("workbench.museum.page", "museum_page")
+    pages[root / "loadtests" / "check" / "check.schema.json"] = _made_by("loadtests.report.check_page", "check_schema")
     return pages
 
 

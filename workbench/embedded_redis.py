@@ -16,13 +16,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from workbench.processes import POLL_S, free_port, spawn
+from workbench.append_only_file import AppendOnlyFile
+from workbench.processes import POLL_S, free_port
+from workbench.spawner import pause, resume, spawn
 
 OLDEST_VERSION = (6, 2)
 START_ATTEMPTS = 3
@@ -67,9 +70,10 @@ def find_server(path: str | None = None) -> Server | None:
 
 
 class EmbeddedRedis:
-    """One server process. `start`, `stop`, `kill` and `restart` block, bounded by `start_within_s` and `stop_within_s`.
+    """One server process. All verbs block, bounded by `start_within_s` and `stop_within_s`, and may come from any thread.
 
-    Nothing but `url` carries the password; the command line does not, the configuration file is readable by us alone.
+    Nothing but `url` carries the password; the command line does not, the configuration file is readable by us alone. Only a
+    server that `may_lose_power` knows what to lose then: a thread notes the size of its append-only file as it grows.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class EmbeddedRedis:
         *,
         server: Server | None = None,
         cpus: Iterable[int] | None = None,
+        may_lose_power: bool = False,
         start_within_s: float = 10.0,
         stop_within_s: float = 5.0,
     ) -> None:
@@ -89,6 +94,8 @@ class EmbeddedRedis:
         self._cpus = frozenset(cpus) if cpus else None
         self._password = secrets.token_hex(24)
         self._process: subprocess.Popen[bytes] | None = None
+        self._append_only = AppendOnlyFile(data_dir) if may_lose_power else None
+        self._lock = threading.RLock()  # one change at a time; `url` and `pid` don't wait for it
 
     @property
     def url(self) -> str:
@@ -98,51 +105,90 @@ class EmbeddedRedis:
     @property
     def pid(self) -> int | None:
         """None when the server does not run."""
-        running = self._process is not None and self._process.poll() is None
-        return self._process.pid if self._process is not None and running else None
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
 
     def start(self) -> None:
         """Start, and wait until it answers PING. Raises `NoRedisServer` or `RedisFailed`."""
-        if self.pid is not None:
-            return
-        server = self._server or find_server()
-        if server is None:
-            raise NoRedisServer()
-        self._server = server
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        # A restart keeps its port. For a first start somebody may take it between choice and bind; another one then.
-        ports = [self.port] if self.port else [free_port() for _ in range(START_ATTEMPTS)]
-        for port in ports:
-            try:
-                self._start_on(port, server)
-                break
-            except RedisEndedAtStart:
-                if port == ports[-1]:
-                    raise
+        with self._lock:
+            if self.pid is not None:
+                return
+            server = self._server or find_server()
+            if server is None:
+                raise NoRedisServer()
+            self._server = server
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            if self._append_only is not None:
+                self._append_only.watch()
+            # A restart keeps its port. For a first start somebody may take it between choice and bind; another one then.
+            ports = [self.port] if self.port else [free_port() for _ in range(START_ATTEMPTS)]
+            for port in ports:
+                try:
+                    self._start_on(port, server)
+                    break
+                except RedisEndedAtStart:
+                    if port == ports[-1]:
+                        raise
 
     def stop(self) -> None:
         """End in order: the server writes out its append-only file. SIGKILL when that takes too long."""
-        if self._process is None:
-            return
-        try:
-            self._process.terminate()
-            self._process.wait(self.stop_within_s)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            self.kill()
+        with self._lock:
+            if self._append_only is not None:
+                self._append_only.close()
+            if self._process is None:
+                return
+            try:
+                self._process.terminate()
+                resume(self._process)  # one that stands still takes no other signal
+                self._process.wait(self.stop_within_s)
+            except subprocess.TimeoutExpired:
+                pass
+            finally:
+                self.kill()
 
     def kill(self) -> None:
-        """SIGKILL: a crash, on purpose."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        """SIGKILL: a crash, on purpose. What it wrote is there when it is started again."""
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+                self._process = None
 
     def restart(self) -> None:
         """On the same port, with the data that the append-only file holds."""
-        self.stop()
-        self.start()
+        with self._lock:
+            self.stop()
+            self.start()
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay, and nothing is answered. Returns when it stands still."""
+        pause(self._running())
+
+    def resume(self) -> None:
+        """SIGCONT: it answers what was asked meanwhile."""
+        resume(self._running())
+
+    def wipe(self) -> None:
+        """SIGKILL, and its data is deleted. `start` brings it back empty, on the same port and with the same password."""
+        with self._lock:
+            self.kill()
+            for file in self.data_dir.glob("appendonly.aof"):
+                file.unlink()
+            shutil.rmtree(self.data_dir / "appendonlydir", ignore_errors=True)
+            if self._append_only is not None:
+                self._append_only.forget()
+
+    def power_loss(self) -> int:
+        """SIGKILL, and what it wrote in its last second, never synced, is gone: so many bytes. `start` brings back the rest.
+
+        Only for a server that `may_lose_power`.
+        """
+        if self._append_only is None:
+            raise RedisFailed("this server was not watched, so nobody knows what it had not synced; start it with may_lose_power")
+        with self._lock:
+            at_s = time.monotonic()
+            self.kill()
+            return self._append_only.lose_unsynced(at_s)
 
     def __enter__(self) -> EmbeddedRedis:
         self.start()
@@ -150,6 +196,12 @@ class EmbeddedRedis:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.stop()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        process = self._process
+        if process is None or process.poll() is not None:
+            raise RedisFailed("Redis does not run")
+        return process
 
     def _start_on(self, port: int, server: Server) -> None:
         log = self.data_dir / "redis.log"
@@ -178,6 +230,8 @@ class EmbeddedRedis:
             "appendfsync everysec",
             'save ""',
             "daemonize no",
+            # A rewritten file has sizes of its own, and a run that may lose power is too short to need one.
+            *(["auto-aof-rewrite-percentage 0"] if self._append_only is not None else []),
         ]
         file = self.data_dir / "redis.conf"
         file.unlink(missing_ok=True)

@@ -16,14 +16,19 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from designs.building_blocks.knobs import Knobs
 from designs.building_blocks.processes import ProcessSpec
 from workbench.catalogue import Design
 from workbench.embedded_redis import EmbeddedRedis
 from workbench.processes import Supervisor, free_port, port_is_free
+
+if TYPE_CHECKING:
+    from loadtests.faults.proxy.client import ProxyControl
 
 
 class DataFolderBusy(RuntimeError):
@@ -48,7 +53,11 @@ class RunningDesign:
     `redis_url`: a Redis that already runs, else an embedded one is started where the knobs need it. `first_port`: the port of
     the first service, the others take the free ones after it. `env` is handed to every process. Where the knobs have traces and
     neither `env` nor the environment says where to send them (`<DESIGN>_TRACES_ENDPOINT`), a collector that keeps nothing is
-    started too, and `collector_url` says where.
+    started too, and `collector_url` says where. `respecify` may change how a process of the design is started (never its name).
+
+    With `faults` it can be broken on purpose: a proxy stands in the way of each process to Redis (`proxy` is its control; which
+    connections suffer is drawn from `fault_seed`), and clock and store of each process listen to its `fault_file`. A proxy costs
+    time and CPU, so compare only designs that all have one.
     """
 
     def __init__(
@@ -62,6 +71,9 @@ class RunningDesign:
         redis_url: str | None = None,
         cpus: Iterable[int] | None = None,
         env: Mapping[str, str] | None = None,
+        respecify: Callable[[ProcessSpec], ProcessSpec] = lambda spec: spec,
+        faults: bool = False,
+        fault_seed: int = 0,
     ) -> None:
         self.design = design
         self.knobs = knobs if knobs is not None else design.processes().KNOBS()
@@ -69,15 +81,20 @@ class RunningDesign:
         self.redis: EmbeddedRedis | None = None
         self.redis_url = redis_url
         self.collector_url: str | None = None
+        self.proxy: ProxyControl | None = None
         self.specs: list[ProcessSpec] = []
         self._asked_data_dir = data_dir
         self._first_port = first_port
         self._cpus = frozenset(cpus) if cpus else None
         self._env = dict(env or {})
+        self._respecify = respecify
         self._data_dir: Path | None = None
         self._lock: int | None = None
         self._supervisor: Supervisor | None = None
         self._collector: Supervisor | None = None
+        self._faults = faults
+        self._fault_seed = fault_seed
+        self._proxies: Supervisor | None = None
 
     @property
     def data_dir(self) -> Path:
@@ -107,11 +124,17 @@ class RunningDesign:
         file = self.data_dir / "api_key"
         return file.read_text().strip() if file.exists() else ""
 
+    def fault_file(self, name: str) -> Path:
+        """Where the process of this name looks how wrong its clock and how slow its store is (`fault_hooks.py`)."""
+        if not self._faults:
+            raise RuntimeError("the design was not started to be broken: faults=True")
+        return self.data_dir / "faults" / name
+
     def pids_by_role(self) -> dict[str, list[int]]:
-        """service, worker, store (an embedded Redis) and collector (of traces) -> ids of the running processes."""
+        """service, worker, store (an embedded Redis), collector (of traces), proxy -> ids of the running processes."""
         pids = self.supervisor.pids_by_role()
-        if self._collector is not None:
-            pids |= self._collector.pids_by_role()
+        for beside in (self._collector, self._proxies):
+            pids |= beside.pids_by_role() if beside is not None else {}
         if self.redis and self.redis.pid:
             pids["store"] = [self.redis.pid]
         return pids
@@ -124,10 +147,10 @@ class RunningDesign:
             declared = self.design.processes()
             needs = declared.needs(self.knobs)
             if "redis" in needs and self.redis_url is None:
-                self.redis = EmbeddedRedis(self._data_dir / "redis", cpus=self._cpus)
+                self.redis = EmbeddedRedis(self._data_dir / "redis", cpus=self._cpus, may_lose_power=self._faults)
                 self.redis.start()
             env = {**self._env, **(self._start_collector() if "traces" in needs else {})}
-            self.specs = declared.processes(
+            specs = declared.processes(
                 self.knobs,
                 data_dir=self._data_dir,
                 ports=self._ports(),
@@ -135,6 +158,9 @@ class RunningDesign:
                 replicas=self.replicas,
                 env=env,
             )
+            self.specs = [self._respecify(spec) for spec in specs]
+            if self._faults:
+                self.specs = self._exposed(self.specs)
             self._supervisor.start_all(self.specs)
         except BaseException:
             self.stop()
@@ -145,7 +171,7 @@ class RunningDesign:
         """Services and workers first, so that they can hand over what they hold; then the servers. Safe to call again."""
         with contextlib.ExitStack() as ending:  # the last named goes first, and the others go whatever becomes of it
             ending.callback(self._release_data_dir)
-            for part in (self.redis, self._collector, self._supervisor):
+            for part in (self.redis, self._proxies, self._collector, self._supervisor):
                 if part is not None:
                     ending.callback(part.stop)
 
@@ -166,6 +192,21 @@ class RunningDesign:
         self._collector = Supervisor(self.data_dir / "logs", cpus=self._cpus)
         self._collector.start_all([ProcessSpec("collector", "collector", argv, self._env, url, ready_url=f"{url}/healthz")])
         return {setting: f"{url}/v1/traces"}
+
+    def _exposed(self, specs: Iterable[ProcessSpec]) -> list[ProcessSpec]:
+        """The processes with a proxy on the way to Redis, and a fault file that says that all is well."""
+        from designs.building_blocks.fault_hooks import write_fault_file
+        from workbench.fault_injection.links import start_proxy, through_proxy
+
+        self._proxies, self.proxy = start_proxy(self.data_dir / "logs", seed=self._fault_seed, cpus=self._cpus)
+        (self.data_dir / "faults").mkdir(exist_ok=True)
+        exposed = []
+        for spec in specs:
+            file = self.fault_file(spec.name)
+            write_fault_file(file, clock_offset_us=0, store_delay_us=0)
+            env = {**spec.env, f"{self.design.name.upper()}_FAULT_FILE": str(file)}
+            exposed.append(through_proxy(replace(spec, env=env), self.proxy))
+        return exposed
 
     def _take_data_dir(self) -> Path:
         folder = self._asked_data_dir

@@ -1,6 +1,6 @@
 """Recorded measurements: what the documents quote, one JSON file per run under `designs/<design>/measurements/`.
 
-<knob>.<mix>.json   a comparison: the `Result` of the run without what only its charts need
+<knob>.<mix>.json   a comparison: the `Result` of the run without what only its charts need; under faults, their names follow
 bench-<name>.json   a bench: its table and its verdicts
 
 A record carries its conditions, and neither a place on the machine it was made on nor a secret. A newer run of the same
@@ -14,7 +14,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -56,9 +56,10 @@ class BenchRecord(Record):
 
 
 def record_comparison(result: Result, folder: Path | None = None) -> Path:
-    """Keep a comparison as the record of its knob and mix; returns the file."""
+    """Keep a comparison as the record of its knob, mix and faults; returns the file."""
     manifest = result.manifest
-    path = (folder or records_of(manifest.design)) / f"{manifest.knob}.{manifest.mix}.json"
+    name = ".".join([manifest.knob, manifest.mix, *manifest.faults])
+    path = (folder or records_of(manifest.design)) / f"{name}.json"
     return _write(path, compact(result))
 
 
@@ -79,7 +80,8 @@ def compact(result: Result) -> Result:
         for variant in result.variants
     ]
     manifest = result.manifest.model_copy(update={"machine": kind_of(result.manifest.machine)})
-    return result.model_copy(update={"variants": variants, "blocks": [], "ratio_functions": [], "manifest": manifest})
+    left_out: dict[str, list[Any]] = {"blocks": [], "ratio_functions": [], "bands": []}
+    return result.model_copy(update={"variants": variants, "manifest": manifest, **left_out})
 
 
 def kind_of(machine: Mapping[str, str]) -> dict[str, str]:

@@ -5,9 +5,11 @@ kernel to send SIGNAL to this process when its parent dies (Linux prctl(2), PR_S
 the command by exec, which keeps process id, signal and pinning. About 15 ms, once. A preexec_fn would do the same between
 fork and exec, where a parent with threads may deadlock.
 
-Limits: the signal comes when the *thread* that started the command ends, so start from one that lives as long as the run. It
-does not reach the command's own children. Elsewhere than on Linux there is no such signal, and only a parent that ends in
-order takes its children along.
+A file that grows beyond its limit is an error the command is told of (EFBIG), and not its death: SIGXFSZ is ignored.
+
+Limits: the signal comes when the *thread* that started the command ends, so start from one that lives as long as the run, as
+`spawner.py` does. It does not reach the command's own children. Elsewhere than on Linux there is no such signal, and only a
+parent that ends in order takes its children along.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ def main(parent: int, on_parent_death: int, pinning: str, argv: Sequence[str]) -
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, on_parent_death, 0, 0, 0)
         if pinning != "any":
             os.sched_setaffinity(0, {int(cpu) for cpu in pinning.split(",")})
+    # Inherited across exec, as all that is ignored; Python ignores it at its start as well, other programs do not.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     # A parent that died before the call above will never be heard of again.
     if os.getppid() != parent:
         raise SystemExit(PARENT_IS_GONE)

@@ -13,15 +13,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 
 from designs.building_blocks.processes import ProcessSpec
-from workbench.parent_death import tied_to_this_process
+from workbench.spawner import pause, resume, signal_group, spawn
 
 POLL_S = 0.02
 LOG_TAIL_LINES = 6
@@ -50,8 +51,7 @@ class Supervisor:
     >>> with Supervisor(folder) as supervisor:
     ...     supervisor.start_all(specs)
 
-    Log files are `<log_dir>/<name>.log`. `cpus` pins every child. Not for use from several threads, and to be used from one
-    that lives as long as the run (see `parent_death.py`).
+    Log files are `<log_dir>/<name>.log`. `cpus` pins every child. For use from any thread; of one process, from one at a time.
     """
 
     def __init__(
@@ -62,64 +62,91 @@ class Supervisor:
         self.stop_within_s = stop_within_s
         self._cpus = frozenset(cpus) if cpus else None
         self._children: dict[str, Child] = {}
+        self._lock = threading.RLock()  # guards the table and the flag; nobody waits for a process while holding it
+        self._stopping = False
 
     def start_all(self, specs: Iterable[ProcessSpec]) -> None:
         """Start every process, then wait until all are ready. When one fails, all are stopped and `ProcessFailed` is raised."""
+        with self._lock:
+            self._stopping = False
         try:
             started = [self._spawn(spec) for spec in specs]
-            self._wait_ready(started)
+            self._wait(started, answers_200)
         except BaseException:
             self.stop()
             raise
 
-    def restart(self, name: str) -> None:
-        """Start a process that ended (or was killed) again, as it was, and wait until it is ready."""
-        child = self._children[name]
-        if child.process.poll() is None:
-            raise ValueError(f"{name} still runs")
-        self._wait_ready([self._spawn(child.spec)])
+    def restart(self, *names: str, ready: bool = True) -> None:
+        """Start processes that ended (or were killed) again, as they were, and wait until all are ready.
 
-    def kill(self, name: str) -> None:
-        """SIGKILL, and wait until the process is gone: a crash, on purpose."""
-        child = self._children[name]
-        _signal_group(child.process, signal.SIGKILL)
-        child.process.wait()
-        child.reported = True
+        Not `ready`: until they answer anything at all. While a server they need is away that is as far as they come.
+        """
+        for name in names:
+            if self._child(name).process.poll() is None:
+                raise ValueError(f"{name} still runs")
+        self._wait([self._spawn(self._child(name).spec) for name in names], answers_200 if ready else answers)
+
+    def kill(self, *names: str) -> None:
+        """SIGKILL to all of them at once, and wait until they are gone: a crash, on purpose."""
+        children = [self._child(name) for name in names]
+        for child in children:
+            child.reported = True
+            signal_group(child.process, signal.SIGKILL)
+        for child in children:
+            child.process.wait()
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP: the process keeps all it has, and does nothing. Returns when it stands still."""
+        pause(self._running(name))
+
+    def resume(self, name: str) -> None:
+        """SIGCONT: it goes on, and does not know that time has passed."""
+        resume(self._running(name))
+
+    def pid(self, name: str) -> int | None:
+        """None while the process does not run."""
+        process = self._child(name).process
+        return process.pid if process.poll() is None else None
 
     def newly_ended(self) -> list[str]:
         """A sentence for each process that ended by itself since the last call."""
-        ended = [child for child in self._children.values() if not child.reported and child.process.poll() is not None]
+        ended = [child for child in self._all() if not child.reported and child.process.poll() is not None]
         for child in ended:
             child.reported = True
         return [f"{child.spec.name} {_how(child.process.returncode)}{_log_tail(child.log)}" for child in ended]
 
     def running(self) -> list[ProcessSpec]:
-        return [child.spec for child in self._children.values() if child.process.poll() is None]
+        """Those that have not ended; a paused one counts as running."""
+        return [child.spec for child in self._all() if child.process.poll() is None]
 
     def pids_by_role(self) -> dict[str, list[int]]:
         """Role -> ids of its running processes."""
         pids: dict[str, list[int]] = {}
-        for child in self._children.values():
+        for child in self._all():
             if child.process.poll() is None:
                 pids.setdefault(child.spec.role, []).append(child.process.pid)
         return pids
 
     def stop(self) -> None:
         """SIGTERM to all, `stop_within_s` for all together, SIGKILL to those left. Safe to call again."""
+        with self._lock:
+            self._stopping = True
         # Only groups whose leader still ran a moment ago: an old process id may by now be somebody else's.
-        processes = [child.process for child in self._children.values() if child.process.poll() is None]
+        processes = [child.process for child in self._all() if child.process.poll() is None]
         try:
             for process in processes:
-                _signal_group(process, signal.SIGTERM)
+                signal_group(process, signal.SIGTERM)
+                resume(process)  # one that stands still takes no other signal
             deadline = time.monotonic() + self.stop_within_s
             while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
                 time.sleep(POLL_S)
         finally:
             # Reached after a second Ctrl-C too; and the whole group, for what a child may have started itself.
             for process in processes:
-                _signal_group(process, signal.SIGKILL)
+                signal_group(process, signal.SIGKILL)
                 process.wait()
-            self._children.clear()
+            with self._lock:
+                self._children.clear()
 
     def __enter__(self) -> Supervisor:
         return self
@@ -127,14 +154,34 @@ class Supervisor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.stop()
 
+    def _all(self) -> list[Child]:
+        with self._lock:
+            return list(self._children.values())
+
+    def _child(self, name: str) -> Child:
+        with self._lock:
+            if name not in self._children:
+                raise ProcessFailed(f"there is no process {name!r}; there are {', '.join(self._children) or 'none'}")
+            return self._children[name]
+
+    def _running(self, name: str) -> subprocess.Popen[bytes]:
+        process = self._child(name).process
+        if process.poll() is not None:
+            raise ProcessFailed(f"{name} does not run")
+        return process
+
     def _spawn(self, spec: ProcessSpec) -> Child:
         self.log_dir.mkdir(parents=True, exist_ok=True)
         log = self.log_dir / f"{spec.name}.log"
-        child = Child(spec, spawn(spec.argv, spec.env, log, signal.SIGKILL, self._cpus), log)
-        self._children[spec.name] = child
+        with self._lock:
+            if self._stopping:  # a restart in another thread must not leave one behind
+                raise ProcessFailed(f"{spec.name} was not started: the run is being stopped")
+            child = Child(spec, spawn(spec.argv, spec.env, log, signal.SIGKILL, self._cpus), log)
+            self._children[spec.name] = child
         return child
 
-    def _wait_ready(self, children: Sequence[Child]) -> None:
+    def _wait(self, children: Sequence[Child], so: Callable[[str], bool]) -> None:
+        """Until this is so of the `ready_url` of each that has one."""
         deadline = time.monotonic() + self.ready_within_s
         waiting = list(children)
         while waiting:
@@ -142,7 +189,7 @@ class Supervisor:
                 if child.process.poll() is not None:
                     how = _how(child.process.returncode)
                     raise ProcessFailed(f"{child.spec.name} {how} before it was ready{_log_tail(child.log)}")
-            waiting = [child for child in waiting if child.spec.ready_url and not answers_200(child.spec.ready_url)]
+            waiting = [child for child in waiting if child.spec.ready_url and not so(child.spec.ready_url)]
             if waiting and time.monotonic() > deadline:
                 names = " and ".join(child.spec.name for child in waiting)
                 raise ProcessFailed(f"{names} not ready within {self.ready_within_s:g} s{_log_tail(waiting[0].log)}")
@@ -150,34 +197,24 @@ class Supervisor:
                 time.sleep(POLL_S)
 
 
-def spawn(
-    argv: Sequence[str],
-    env: Mapping[str, str],
-    log: Path,
-    on_parent_death: signal.Signals,
-    cpus: Iterable[int] | None = None,
-) -> subprocess.Popen[bytes]:
-    """A child in its own process group, with no stdin, its output appended to `log`, tied to this process."""
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            tied_to_this_process(argv, on_parent_death, cpus),
-            env={**os.environ, **env},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            process_group=0,
-        )
-
-
 def answers_200(url: str, timeout_s: float = 1.0) -> bool:
     """Does a GET of this http:// URL answer 200 now?"""
+    return _status_of(url, timeout_s) == 200
+
+
+def answers(url: str, timeout_s: float = 1.0) -> bool:
+    """Does a GET of this http:// URL get any answer now?"""
+    return _status_of(url, timeout_s) is not None
+
+
+def _status_of(url: str, timeout_s: float) -> int | None:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
     try:
         connection.request("GET", parts.path or "/")
-        return connection.getresponse().status == 200
+        return connection.getresponse().status
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 
@@ -219,16 +256,6 @@ def cpu_plan(cpus: Iterable[int] | None = None) -> CpuPlan | None:
         cpus = os.sched_getaffinity(0)
     *first, last = sorted(set(cpus))
     return CpuPlan(frozenset(first), frozenset([last])) if first else None
-
-
-def _signal_group(process: subprocess.Popen[bytes], what: signal.Signals) -> None:
-    try:
-        os.killpg(process.pid, what)
-    except ProcessLookupError:
-        return
-    except PermissionError:
-        # macOS answers so for a group of which only a zombie is left.
-        return
 
 
 def _how(returncode: int) -> str:

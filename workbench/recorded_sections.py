@@ -163,10 +163,11 @@ def run_sentence(result: Result) -> str:
     """The conditions of a comparison."""
     manifest = result.manifest
     rejected = f" and {manifest.blocks_rejected} rejected" if manifest.blocks_rejected else ""
+    struck = f" while {enumeration(manifest.faults)} struck" if manifest.faults else ""
     where = conditions_sentence(manifest.machine, manifest.versions, manifest.commit, manifest.dirty)
     return (
         f"{result.noise_floor.blocks} blocks counted{rejected}, turns of {number(manifest.round_s)} s at "
-        f"{number(manifest.rate_per_s)} requests/s of the mix {manifest.mix}, {_day(manifest.started_at)}. "
+        f"{number(manifest.rate_per_s)} requests/s of the mix {manifest.mix}{struck}, {_day(manifest.started_at)}. "
         f"{where} {capital(manifest.pinning)}."
     )
 

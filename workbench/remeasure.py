@@ -101,6 +101,7 @@ def measure_and_record(design: Design, run: Run | Bench) -> int:
         rate_per_s=run.rate_per_s,
         blocks=run.blocks,
         round_s=run.round_s,
+        faults=run.faults,
         record=True,
     )
 
@@ -111,7 +112,8 @@ def command_of(design: Design, run: Run | Bench) -> str:
         return f"designs bench {run.bench} --record"
     rate = "" if run.rate_per_s is None else f" --rate {run.rate_per_s:g}"
     shared = "".join(f" --set {word}" for word in run.assignments)
-    options = f"--mix {run.mix}{rate} --blocks {run.blocks} --round-s {run.round_s:g}{shared} --record"
+    struck = f" --faults {','.join(run.faults)}" if run.faults else ""
+    options = f"--mix {run.mix}{rate} --blocks {run.blocks} --round-s {run.round_s:g}{shared}{struck} --record"
     return f"designs compare {design.name} {run.knob} {' '.join(run.values)} {options}"
 
 

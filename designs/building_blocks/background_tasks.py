@@ -1,11 +1,30 @@
-"""Tasks that run as long as their process, and how to be rid of them."""
+"""Tasks that run as long as their process: how one survives what nobody foresaw, and how to be rid of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
 CANCEL_AGAIN_S = 0.1
+START_AGAIN_S = 1.0
+
+
+async def kept_running(
+    start: Callable[[], Awaitable[None]],
+    tell: Callable[[Exception], None],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Run `start()`, which is to run for ever, and start it again a second after any error. Returns when it returns.
+
+    An error that comes out of it is a mistake of ours or of a driver, and `tell` is told of each. Without a second start the
+    process would go on without this part of it, and look healthy.
+    """
+    while True:
+        try:
+            return await start()
+        except Exception as error:
+            tell(error)
+        await sleep(START_AGAIN_S)
 
 
 async def end(tasks: Collection[asyncio.Task[None]]) -> None:

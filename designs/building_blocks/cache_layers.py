@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from designs.building_blocks.deadline import Deadline
 from designs.building_blocks.stampede import monotonic_us
 
 V = TypeVar("V")
@@ -213,12 +214,20 @@ class GuardedSharedCache(Generic[V]):
 
     `CacheUnavailable` is raised at once while the breaker is open, and after `deadline_s` at the latest. A caller that is
     cancelled says nothing about the cache, so the breaker hears of neither success nor failure.
+
+    `for_one_request` has one deadline for all its calls together: a layer that answers each of five calls just in time would
+    otherwise cost a request five deadlines. Only the time spent waiting for the layer counts.
     """
 
-    def __init__(self, inner: SharedCache[V], breaker: Breaker, deadline_s: float) -> None:
+    def __init__(self, inner: SharedCache[V], breaker: Breaker, deadline_s: float, *, adds_up: bool = False) -> None:
         self._inner = inner
         self._breaker = breaker
         self._deadline_s = deadline_s
+        self._adds_up = adds_up
+        self._spent_s = 0.0
+
+    def for_one_request(self) -> "GuardedSharedCache[V]":
+        return GuardedSharedCache(self._inner, self._breaker, self._deadline_s, adds_up=True)
 
     async def get(self, key: str) -> Entry[V] | None:
         return await self._guard(lambda: self._inner.get(key))
@@ -238,8 +247,10 @@ class GuardedSharedCache(Generic[V]):
     async def _guard(self, ask: Callable[[], Awaitable[T]]) -> T:
         if not self._breaker.allow():
             raise CacheUnavailable("the shared cache failed lately and is left alone for now", maybe_done=False)
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with Deadline(began_s + self._deadline_s - self._spent_s):
                 answer = await ask()
         except TimeoutError as error:
             self._breaker.failure()
@@ -247,5 +258,13 @@ class GuardedSharedCache(Generic[V]):
         except CacheUnavailable:
             self._breaker.failure()
             raise
+        finally:
+            if self._adds_up:
+                self._spent_s += loop.time() - began_s
         self._breaker.success()
         return answer
+
+
+def for_one_request(shared: SharedCache[V]) -> SharedCache[V]:
+    """The layer with one deadline for all the calls of a request, where it has a deadline at all."""
+    return shared.for_one_request() if isinstance(shared, GuardedSharedCache) else shared

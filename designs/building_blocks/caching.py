@@ -12,8 +12,9 @@ What a `LayeredCache` promises, as long as the versions of a key only rise, over
     late writers lose              a value read before an edit and filled after it is refused, because the edit left a higher
                                    version behind: the new entry, or a marker without a value
 
-What it does not: a shared layer that forgets (restart, eviction) forgets markers too, and a load that was under way may then
-put an old value back for up to `ttl_us`. A store that answers `load` from a lagging replica breaks the bound as well.
+What it does not: a shared layer that forgets markers (an eviction; a restart, unless the layer tells its lives apart as the URL
+shortener's does) may take an old value back for up to `ttl_us` from a load that was under way. A store that answers `load` from a
+lagging replica breaks the bound as well.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Literal, NamedTuple, TypeVar
 
-from designs.building_blocks.cache_layers import CacheUnavailable, Entry, LocalCache, SharedCache
+from designs.building_blocks.cache_layers import CacheUnavailable, Entry, LocalCache, SharedCache, for_one_request
 from designs.building_blocks.stampede import SingleFlight, jittered_ttl_us, monotonic_us, refresh_early
 
 V = TypeVar("V")
@@ -226,17 +227,18 @@ class LayeredCache(Generic[V]):
         """One read of what lies below the local layer."""
         if self._shared is None:
             return await self._load_and_fill(key, None)
+        shared = for_one_request(self._shared)
         try:
-            found = await self._read_shared(self._shared, key)
+            found = await self._read_shared(shared, key)
             if found is None and self._policy.stampede == "lease":
-                found = await self._load_under_lease(self._shared, key)
+                found = await self._load_under_lease(shared, key)
         except CacheUnavailable:
             self.stats.unavailable += 1
             if self._on_shared_down == "refuse":
                 raise
             # Not into the shared layer: it has just cost this read its deadline, and would again.
             return await self._load_and_fill(key, None)
-        return found if found is not None else await self._load_and_fill(key, self._shared)
+        return found if found is not None else await self._load_and_fill(key, shared)
 
     async def _read_shared(self, shared: SharedCache[V], key: str) -> Lookup[V] | None:
         # The clock before the read: had the entry been replaced right behind it, its age would count from here.
@@ -263,6 +265,8 @@ class LayeredCache(Generic[V]):
                 self.stats.waits += 1
             await self._sleep(min(pause_s, left_us / 1e6))
             pause_s = min(2 * pause_s, _SLOWEST_POLL_S)
+            # A look is as good as a new request: what is waited for is the other process, for `lease_ms` at most.
+            shared = for_one_request(shared)
             found = await self._read_shared(shared, key)
             if found is not None:
                 return found

@@ -23,7 +23,10 @@ LESS_THAN_ONE, MORE_THAN_ONE = math.nextafter(1.0, 0.0), math.nextafter(1.0, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One comparison: the values of a knob, the baseline first, under one mix. `rate_per_s` None: the mix's own."""
+    """One comparison: the values of a knob, the baseline first, under one mix. `rate_per_s` None: the mix's own.
+
+    `faults`: names of schedules that strike every variant in each round.
+    """
 
     knob: str
     values: tuple[str, ...]
@@ -32,11 +35,12 @@ class Run:
     rate_per_s: float | None = None
     blocks: int = 10
     round_s: float = 1.0
+    faults: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """What its record is called."""
-        return f"{self.knob}.{self.mix}"
+        return ".".join([self.knob, self.mix, *self.faults])
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Role = Literal["service", "worker", "collector"]
+Role = Literal["service", "worker", "collector", "proxy"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.utils import floatToGoString
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from designs.building_blocks.dependencies import Dependency
 
 if TYPE_CHECKING:
     from designs.building_blocks.tracing import Traces
@@ -52,7 +54,8 @@ class Telemetry:
             self.http_seconds = RequestSeconds()
             self.registry.register(self.http_seconds)
             self.backend = BackendCalls(self.registry)
-        self.degraded = Gauge("sd_degraded", "1 while a dependency is done without.", ("dependency",), registry=self.registry)
+        self.dependencies: list[Dependency] = []  # whose state is asked for when somebody scrapes
+        self.registry.register(_Degraded(self.dependencies))
         build = Gauge("sd_build_info", "Always 1.", ("design", "version"), registry=self.registry)
         build.labels(design, version).set(1)
 
@@ -64,6 +67,19 @@ class Telemetry:
         """All metrics in the format the scraper asks for, and its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
+
+
+class _Degraded:
+    """`sd_degraded`, looked at when it is asked for."""
+
+    def __init__(self, dependencies: Iterable[Dependency]) -> None:
+        self._dependencies = dependencies
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily("sd_degraded", "1 while a dependency is done without.", labels=["dependency"])
+        for dependency in self._dependencies:
+            family.add_metric([dependency.name], dependency.degraded)
+        yield family
 
 
 class BackendCalls:

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import io
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -66,6 +67,7 @@ class Services(Protocol):
     owners: dict[bytes, str]
     admin_key: str | None
     public_url: str
+    clock_us: Callable[[], int]
 
 
 def services(request: Request) -> Services:
@@ -183,7 +185,7 @@ async def link_stats(code: Code, have: Have, who: Owner, days: Annotated[int, Qu
         raise _no_such_link()
     if have.clicks is None or have.visitors is None:
         raise Problem(404, "clicks-off", "clicks are not counted here (clicks=off)")
-    today = day_of(dt.datetime.now(dt.UTC).timestamp())
+    today = day_of(have.clock_us() / 1e6)
     counts = await have.clicks.stats(code, days, today)
     try:
         unique: int | None = await have.visitors.count(code, last_days(days, today))
@@ -311,8 +313,12 @@ def _decoded(headers: list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
 
 
 def _busy(error: Exception) -> Problem:
-    detail = f"{error}; nothing was acknowledged, try again"
-    return Problem(503, "temporarily-unavailable", detail, headers={"Retry-After": "1"})
+    """503. `may_have_happened` decides what a client may conclude; what a cache refused has changed nothing."""
+    maybe = isinstance(error, StoreError) and error.may_have_happened
+    detail = (
+        f"{error}; nothing was acknowledged, {'it may have happened all the same' if maybe else 'nothing was changed'}: try again"
+    )
+    return Problem(503, "temporarily-unavailable", detail, headers={"Retry-After": "1"}, more={"may_have_happened": maybe})
 
 
 PROBLEMS: dict[type[Exception], Any] = {

@@ -11,18 +11,20 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from designs.building_blocks.body_limit import BodyLimit
+from designs.building_blocks.concurrency_limit import ConcurrencyLimit
 from designs.building_blocks.problem_details import install
 from designs.building_blocks.telemetry import Telemetry, Timing, traces_for
 from designs.url_shortener import api
 from designs.url_shortener.assembly import assemble
 from designs.url_shortener.knobs import ShortenerKnobs
-from designs.url_shortener.metrics import observe_spans
+from designs.url_shortener.metrics import observe_refused, observe_spans
 from designs.url_shortener.operations import operations
 from designs.url_shortener.redirects import RedirectPath
 from designs.url_shortener.replica import running
 from designs.url_shortener.settings import VERSION, ShortenerSettings
 
 BODY_LIMIT_BYTES = 512 * 1024
+MAX_UNDER_WAY = 1_000  # of the framework's requests, and as many redirects that wait; the server's own limit lies above both
 
 
 def create_app(knobs: ShortenerKnobs, settings: ShortenerSettings, clock_us: Callable[[], int] | None = None) -> ASGIApp:
@@ -47,7 +49,8 @@ def create_app(knobs: ShortenerKnobs, settings: ShortenerSettings, clock_us: Cal
     for router in (operations, api.api, api.admin, api.public):
         app.include_router(router)
     timing = Timing(app, telemetry.http_seconds)
-    framework: ASGIApp = BodyLimit(timing, BODY_LIMIT_BYTES)
+    framework = ConcurrencyLimit(BodyLimit(timing, BODY_LIMIT_BYTES), MAX_UNDER_WAY)
+    observe_refused(telemetry, lambda: framework.refused + replica.redirect.refused)
     served: ASGIApp = framework
     if knobs.redirect_path == "asgi":
         served = RedirectPath(framework, replica.redirect, telemetry.http_seconds)

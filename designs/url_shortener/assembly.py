@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +11,8 @@ from designs.building_blocks.cache_layers import GuardedSharedCache, LocalCache,
 from designs.building_blocks.caching import CachePolicy, LayeredCache
 from designs.building_blocks.circuit_breaker import CircuitBreaker
 from designs.building_blocks.dead_letter_queue import DeadLetterQueue
+from designs.building_blocks.dependencies import Dependency, keep_watch
+from designs.building_blocks.fault_hooks import FaultHooks
 from designs.building_blocks.stampede import monotonic_us
 from designs.building_blocks.telemetry import Telemetry
 from designs.url_shortener.backends.memory import MemoryClickStore, MemoryLinkStore, MemoryVisitorCounter
@@ -21,27 +22,46 @@ from designs.url_shortener.click_recorder import ClickRecorder, ClickTotals, cou
 from designs.url_shortener.click_worker import ClickWorker
 from designs.url_shortener.clicks import Visit, clicks_of
 from designs.url_shortener.codes import code_source
+from designs.url_shortener.guards import (
+    guarded_clicks,
+    guarded_links,
+    guarded_queue,
+)
 from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.links import Link
 from designs.url_shortener.metrics import observe_messages, observe_replica, observe_syncs, observe_worker
 from designs.url_shortener.miss_limit import MissLimit
 from designs.url_shortener.ports import ClickQueue, ClickStore, LinkStore, VisitorCounter
 from designs.url_shortener.redirects import RedirectRoute
-from designs.url_shortener.replica import Replica, follow, sweep
+from designs.url_shortener.redis_parts import BREAKER_OPEN_S, MARKER_TTL_MS, RedisParts, watched
+from designs.url_shortener.replica import Replica, Subscription, follow, sweep
 from designs.url_shortener.settings import ShortenerSettings
 from designs.url_shortener.shortener import Shortener
+from designs.url_shortener.watching import dependency, probe_store
 from designs.url_shortener.write_behind import WriteBehindTotals, carry_forever
 
-MARKER_TTL_MS = 30_000
 SYNC_CLICK_DEADLINE_S = 0.25
-PENDING_BOUND = 50_000
-BREAKER_OPEN_S = 1.0
+LINK_VERBS = (
+    "insert_if_absent",
+    "get",
+    "edit",
+    "take_visit",
+    "visits_taken",
+    "page",
+    "lease_range",
+    "find_request",
+    "claim_request",
+)
 
 
 def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Telemetry, clock_us: Callable[[], int]) -> Replica:
     """Choose the backends and put the replica together; nothing is started."""
-    store = _timed_store(_link_store(knobs, settings), knobs, telemetry)
-    redis = _Redis(knobs, settings, telemetry) if knobs.needs_redis else None
+    hooks = FaultHooks.open(settings.fault_file) if settings.fault_file is not None else None
+    if hooks is not None:
+        clock_us = hooks.clock_us(clock_us)
+    dependencies = {"store": dependency("store")}
+    store = _timed_store(guarded_links(_link_store(knobs, settings, hooks), dependencies["store"]), knobs, telemetry)
+    redis = RedisParts(knobs, settings, telemetry) if knobs.needs_redis else None
     blocklist = Blocklist(settings.blocklist) if settings.blocklist is not None else None
     close: list[Callable[[], Any]] = [store.close]
     background: list[Callable[[], Any]] = [lambda: sweep(store, clock_us)]
@@ -51,15 +71,18 @@ def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tele
     if redis is not None and breaker is not None:
         shared = GuardedSharedCache(redis.shared_cache(), breaker, knobs.cache_deadline_ms / 1000)
     cache = layered_cache(knobs, store, shared)
+    probes: dict[str, Callable[[], Awaitable[None]]] = {"store": lambda: probe_store(store, dependencies["store"])}
+    if redis is not None:
+        dependencies["redis"], probes["redis"] = watched(redis, breaker, shared)
     pending = redis.pending(settings.process_name) if redis is not None and knobs.cache == "write-behind" else None
     shortener = Shortener(
         knobs,
         store,
-        code_source(knobs, store.lease_range, redis.lease if redis is not None else None, settings.derived_key("codes")),
+        code_source(knobs, store.lease_range, redis.lease if redis is not None else None, settings.derived_key("codes"), clock_us),
         clock_us=clock_us,
         cache=cache,
         pending=pending,
-        announcements=redis.invalidations() if redis is not None and cache is not None and shared is None else None,
+        announcements=redis.announcements() if redis is not None and cache is not None and shared is None else None,
         own_hosts=settings.own_hosts(),
         blocked_hosts=blocklist,
     )
@@ -70,10 +93,11 @@ def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tele
         ttl_ms = int(knobs.cache_ttl_s * 1000)
         background.append(lambda: carry_forever(pending, store, decode_link, ttl_ms, totals))
     if redis is not None and cache is not None and knobs.local_layer:
-        invalidations = redis.invalidations()
-        background.append(lambda: follow(invalidations, cache))
+        invalidations, subscription = redis.invalidations(), Subscription()
+        dependencies["redis"].watch("invalidations", lambda: subscription.stands)
+        background.append(lambda: follow(invalidations, cache, subscription))
 
-    counting = _counting(knobs, settings, telemetry, redis)
+    counting = _counting(knobs, settings, telemetry, redis, dependencies, clock_us, hooks)
     if counting.worker is not None:
         background.append(counting.worker.run)
     if counting.recorder is not None:
@@ -101,16 +125,21 @@ def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tele
         settings.owners(),
         settings.admin_key.get_secret_value() if settings.admin_key is not None else None,
         settings.public_url.rstrip("/"),
+        clock_us,
         cache=cache,
-        breaker=breaker,
+        breakers={"shared_cache": breaker} if breaker is not None else {},
         recorder=counting.recorder,
         worker=counting.worker,
         click_totals=counting.totals,
         write_behind=totals,
-        ping_redis=redis.ping if redis is not None else None,
-        background=background,
+        dependencies=dependencies,
+        probes=probes,
+        background=[*background, *map(_watch, dependencies.values(), (probes[server] for server in dependencies))],
         close=close,
     )
+    if redis is not None:
+        replica.breakers.update({name: patience.breaker for name, patience in redis.patiences.items()})
+    telemetry.dependencies.extend(dependencies.values())
     observe_replica(replica)
     messages: dict[str, Callable[[], int]] = {}
     if counting.queue is not None:
@@ -127,57 +156,14 @@ def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tele
     return replica
 
 
-class _Redis:
-    """The Redis backends of one process, and their connections: those of the cache give up early, the others wait."""
+def _watch(server: Dependency, probe: Callable[[], Awaitable[None]]) -> Callable[[], Any]:
+    """Redis is asked now and then. The store, which whoever comes uses, is only asked when its last use failed."""
 
-    def __init__(self, knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Telemetry) -> None:
-        from designs.url_shortener.backends import redis as backend
+    async def where_it_failed() -> None:
+        if server.degraded:
+            await probe()
 
-        if settings.redis_url is None:
-            raise ValueError("these knobs need Redis; set REDIS_URL, or choose cache=none ids=lease clicks=batched")
-        url = settings.redis_url.get_secret_value()
-        self._backend = backend
-        self._telemetry = telemetry
-        self._fast = backend.connect(url, knobs.cache_deadline_ms / 1000)
-        self.client = backend.connect(url, backend.QUEUE_DEADLINE_S)
-        self._numbers = telemetry.timed_port(backend.RedisNumbers(self.client), "redis", ["lease_range"])
-
-    def shared_cache(self) -> Any:
-        cache = self._backend.RedisSharedCache(self._fast, MARKER_TTL_MS)
-        return self._telemetry.timed_port(cache, "redis", ["get", "fill", "invalidate", "acquire", "release"], prefix="shared_")
-
-    def invalidations(self) -> Any:
-        return self._backend.RedisInvalidations(self.client)
-
-    async def lease(self, size: int) -> int:
-        number: int = await self._numbers.lease_range("links", size)
-        return number
-
-    def visitors(self) -> Any:
-        visitors = self._backend.RedisVisitorCounter(self.client)
-        return self._telemetry.timed_port(visitors, "redis", ["add", "count"], prefix="visitors_")
-
-    def queue(self) -> Any:
-        from designs.url_shortener.backends.redis_streams import RedisClickQueue
-
-        return self._telemetry.timed_port(RedisClickQueue(self.client), "redis", ["publish", "receive", "done", "park"])
-
-    def pending(self, consumer: str) -> Any:
-        from designs.url_shortener.backends.redis_streams import RedisPendingLinks
-
-        links = RedisPendingLinks(self.client, PENDING_BOUND, consumer)
-        return self._telemetry.timed_port(links, "redis", ["add", "holds", "stored"], prefix="pending_")
-
-    async def ping(self) -> bool:
-        try:
-            async with asyncio.timeout(0.5):
-                return bool(await self._fast.ping())
-        except Exception:  # whatever is wrong with it, it is not there
-            return False
-
-    async def close(self) -> None:
-        await self._fast.aclose()
-        await self.client.aclose()
+    return lambda: keep_watch(server, where_it_failed if server.name == "store" else probe)
 
 
 @dataclass
@@ -195,55 +181,65 @@ class _Counting:
     close: list[Callable[[], Any]] = field(default_factory=list)
 
 
-def _counting(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Telemetry, redis: _Redis | None) -> _Counting:
+def _counting(
+    knobs: ShortenerKnobs,
+    settings: ShortenerSettings,
+    telemetry: Telemetry,
+    redis: RedisParts | None,
+    dependencies: Mapping[str, Dependency],
+    clock_us: Callable[[], int],
+    hooks: FaultHooks | None,
+) -> _Counting:
     parts = _Counting()
     if knobs.clicks == "off":
         return parts
     secret = settings.derived_key("visitors")
-    parts.store = _click_store(knobs, settings, telemetry)
+    parts.store = _click_store(knobs, settings, telemetry, dependencies["store"], clock_us, hooks)
     parts.visitors = redis.visitors() if redis is not None else MemoryVisitorCounter()
     parts.close.append(parts.store.close)
     send = to_store(parts.store, parts.visitors)
     if knobs.clicks == "redis_streams":
         assert redis is not None
         parts.queue = redis.queue()
-        parts.dead_letters = parts.queue.dead_letters
-        send = to_queue(parts.queue)
+        parts.dead_letters = redis.guarded_dead_letters(parts.queue.dead_letters)
+        send = to_queue(guarded_queue(parts.queue, dependencies["redis"]))
         if knobs.store == "memory":  # what is in memory can only be counted here
-            parts.worker = ClickWorker(parts.queue, parts.store, parts.visitors, settings.process_name)
+            parts.worker = ClickWorker(parts.queue, parts.store, parts.visitors, settings.process_name, clock_us=clock_us)
     if knobs.clicks == "sync":
         totals = parts.totals
-        parts.now = lambda visit: count_now(send, totals, clicks_of({visit: 1}, time.time(), secret), SYNC_CLICK_DEADLINE_S)
+        parts.now = lambda visit: count_now(send, totals, clicks_of({visit: 1}, clock_us() / 1e6, secret), SYNC_CLICK_DEADLINE_S)
     else:
-        parts.recorder = ClickRecorder(send, secret, knobs.click_flush_ms / 1000, knobs.click_buffer)
+        flush_s = knobs.click_flush_ms / 1000
+        parts.recorder = ClickRecorder(send, secret, flush_s, knobs.click_buffer, lambda: clock_us() / 1e6)
         parts.totals = parts.recorder.totals
     return parts
 
 
-def _click_store(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Telemetry) -> ClickStore:
+def _click_store(
+    knobs: ShortenerKnobs,
+    settings: ShortenerSettings,
+    telemetry: Telemetry,
+    server: Dependency,
+    clock_us: Callable[[], int],
+    hooks: FaultHooks | None,
+) -> ClickStore:
     """Where counts are kept: beside the links, in a file of their own."""
-    store: ClickStore = MemoryClickStore() if knobs.store == "memory" else SqliteClickStore(settings.clicks_file)
-    timed: Any = telemetry.timed_port(store, knobs.store, ["apply", "stats"], prefix="clicks_")
-    return timed  # type: ignore[no-any-return]
+    store: Any = MemoryClickStore(clock_us) if knobs.store == "memory" else SqliteClickStore(settings.clicks_file, clock_us)
+    if hooks is not None:
+        store = hooks.slowed(store, ["apply", "stats", "forget_batches"])
+    timed: ClickStore = telemetry.timed_port(guarded_clicks(store, server), knobs.store, ["apply", "stats"], prefix="clicks_")
+    return timed
 
 
-def _link_store(knobs: ShortenerKnobs, settings: ShortenerSettings) -> LinkStore:
-    return MemoryLinkStore() if knobs.store == "memory" else SqliteLinkStore(settings.links_file)
+def _link_store(knobs: ShortenerKnobs, settings: ShortenerSettings, hooks: FaultHooks | None) -> LinkStore:
+    store: LinkStore = MemoryLinkStore() if knobs.store == "memory" else SqliteLinkStore(settings.links_file)
+    if hooks is not None:
+        store = hooks.slowed(store, [*LINK_VERBS, "forget_requests", "count"])
+    return store
 
 
 def _timed_store(store: LinkStore, knobs: ShortenerKnobs, telemetry: Telemetry) -> Any:
-    verbs = [
-        "insert_if_absent",
-        "get",
-        "edit",
-        "take_visit",
-        "visits_taken",
-        "page",
-        "lease_range",
-        "find_request",
-        "claim_request",
-    ]
-    return telemetry.timed_port(store, knobs.store, verbs)
+    return telemetry.timed_port(store, knobs.store, LINK_VERBS)
 
 
 def layered_cache(

@@ -50,12 +50,14 @@ class ClickWorker:
         *,
         around: Callable[[str, Sequence[str]], AbstractContextManager[None]] = lambda name, traceparents: nullcontext(),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self.totals = WorkerTotals()
         self._queue, self._store, self._visitors = queue, store, visitor_counter
         self._consumer = consumer
         self._around = around
         self._sleep = sleep
+        self._clock_us = clock_us
 
     async def run(self) -> None:
         """Work until cancelled. An outage of the queue or the store is waited out, however long; nothing is given up for it."""
@@ -67,7 +69,7 @@ class ClickWorker:
                 failures = 0
                 if time.monotonic() - swept_at_s > 600:
                     swept_at_s = time.monotonic()
-                    await self._store.forget_batches(time.time_ns() // 1000 - REMEMBERED_US)
+                    await self._store.forget_batches(self._clock_us() - REMEMBERED_US)
             except StoreError:
                 failures += 1
                 self.totals.failures += 1

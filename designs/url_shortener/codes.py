@@ -138,7 +138,11 @@ class SnowflakeCodes:
 
 
 def code_source(
-    knobs: ShortenerKnobs, store_lease: Callable[[str, int], Awaitable[int]], counter_lease: Lease | None, key: bytes
+    knobs: ShortenerKnobs,
+    store_lease: Callable[[str, int], Awaitable[int]],
+    counter_lease: Lease | None,
+    key: bytes,
+    clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> CodeSource:
     """The source the knobs ask for. `counter_lease` is Redis's INCR, `store_lease` the store's named ranges."""
     if knobs.ids == "lease":
@@ -147,5 +151,5 @@ def code_source(
         assert counter_lease is not None
         return NumberedCodes(counter_lease, 1, knobs.code_length, key)
     if knobs.ids == "snowflake":
-        return SnowflakeCodes(lambda size: store_lease("workers", size))
+        return SnowflakeCodes(lambda size: store_lease("workers", size), lambda: clock_us() // 1000)
     return RandomCodes(knobs.code_length) if knobs.ids == "random" else HashedCodes(knobs.code_length, key)

@@ -172,10 +172,10 @@ class ShortenerKnobs(Knobs):
     @model_validator(mode="after")
     def _refuse_the_impossible(self) -> ShortenerKnobs:
         if self.cache == "write-behind":
-            if self.ids in ("random", "hash"):
+            if self.ids in ("random", "hash", "counter"):  # a counter in Redis steps back when Redis loses its last second
                 raise ValueError(
                     f"cache=write-behind acknowledges before the store has seen the code, so ids={self.ids} could hand out "
-                    "a code that is taken; use ids=lease, counter or snowflake"
+                    "a code that is taken; use ids=lease or snowflake"
                 )
             if self.cache_layers == "process":
                 raise ValueError(

@@ -48,11 +48,13 @@ def observe_replica(replica: Replica) -> None:
             yield CounterMetricFamily("sd_cache_refused_fills", "Fills that came too late.", stats.refused_fills)
             yield CounterMetricFamily("sd_cache_evicted", "Links the process layer had no room for.", replica.cache.evicted)
             yield CounterMetricFamily("sd_cache_unavailable", "Look-ups without the shared layer.", stats.unavailable)
-        if replica.breaker is not None:
+        if replica.breakers:
             state = GaugeMetricFamily("sd_breaker_state", "0 closed, 1 half-open, 2 open.", labels=["breaker"])
-            state.add_metric(["shared_cache"], BREAKER[replica.breaker.state])
+            for name, breaker in replica.breakers.items():
+                state.add_metric([name], BREAKER[breaker.state])
             yield state
-            yield _counter("sd_breaker_opened", "Times it opened.", "breaker", {"shared_cache": replica.breaker.opened_total})
+            opened = {name: breaker.opened_total for name, breaker in replica.breakers.items()}
+            yield _counter("sd_breaker_opened", "Times it opened.", "breaker", opened)
         if replica.knobs.clicks != "off":
             totals = replica.click_totals
             outcomes = {"accepted": totals.accepted, "unsure": totals.unsure, "dropped": sum(totals.dropped.values())}
@@ -109,6 +111,15 @@ def observe_messages(telemetry: Telemetry, sent: Mapping[str, Callable[[], int]]
         yield _counter(
             "sd_queue_messages", "Messages put into a queue.", "queue", {queue: count() for queue, count in sent.items()}
         )
+
+    telemetry.registry.register(_Reader(read))
+
+
+def observe_refused(telemetry: Telemetry, refused: Callable[[], int]) -> None:
+    """Requests that were refused because too many were under way."""
+
+    def read() -> Iterable[Metric]:
+        yield CounterMetricFamily("sd_overload_refused", "Requests refused because too many were under way.", refused())
 
     telemetry.registry.register(_Reader(read))
 

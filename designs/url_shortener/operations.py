@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from designs.building_blocks.knobs import knob_table
-from designs.url_shortener.ports import StoreError
+from designs.url_shortener.guards import READS
 from designs.url_shortener.replica import Replica
 
 operations = APIRouter(tags=["operations"])
@@ -25,18 +27,15 @@ async def healthz() -> dict[str, str]:
 
 @operations.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
-    """200 while redirects can be answered (`degraded` when without Redis), 503 without the store."""
+    """200 while redirects can be answered (`degraded` when something is done without), 503 when the store can't be read.
+
+    Asks all servers once, for `PROBE_WITHIN_S` at most, and says what `sd_degraded` says: `checks` names what fails of each.
+    """
     replica = replica_of(request)
-    checks: dict[str, str] = {}
-    try:
-        await replica.store.get("readyz")
-        checks["store"] = "up"
-    except StoreError:
-        checks["store"] = "down"
-    if replica.ping_redis is not None:
-        checks["redis"] = "up" if await replica.ping_redis() else "down"
-        replica.telemetry.degraded.labels("redis").set(checks["redis"] == "down")
-    status = "ready" if "down" not in checks.values() else "degraded" if checks["store"] == "up" else "down"
+    await asyncio.gather(*(probe() for probe in replica.probes.values()))
+    failing = {name: server.bad_signals() for name, server in replica.dependencies.items()}
+    status = "down" if READS in failing["store"] else "degraded" if any(failing.values()) else "ready"
+    checks = {name: "down: " + ", ".join(signals) if signals else "up" for name, signals in failing.items()}
     return JSONResponse({"status": status, "checks": checks}, 503 if status == "down" else 200)
 
 

@@ -30,6 +30,7 @@ from designs.url_shortener.urls import is_code, is_reserved
 TEMPLATE = "/{code}"
 PERMANENT_MAX_AGE_S = 86_400
 MISSING_TAKES_S = 0.005
+MAX_WAITING = 1_000  # a store that takes its whole deadline (2 s) lets 500 redirects a second through
 
 log = structlog.get_logger()
 
@@ -93,6 +94,7 @@ class RedirectRoute:
         self._max_ready = max_ready
         self._sleep = sleep
         self._ready: dict[str, tuple[Link, Answer | None]] = {}
+        self._waiting = self.refused = 0
 
     def at_once(self, scope: Scope, code: str) -> Answer | None:
         """The answer, if it needs nothing from outside the process: the hot path of the hot route."""
@@ -122,7 +124,17 @@ class RedirectRoute:
         return ready
 
     async def answer(self, scope: Scope, code: str) -> Answer:
-        """The answer, wherever the link is."""
+        """The answer, wherever the link is. A refusal at once when too many wait: what is in memory was answered already."""
+        if self._waiting >= MAX_WAITING:
+            self.refused += 1
+            return _UNAVAILABLE
+        self._waiting += 1
+        try:
+            return await self._answer(scope, code)
+        finally:
+            self._waiting -= 1
+
+    async def _answer(self, scope: Scope, code: str) -> Answer:
         counts = scope["method"] == "GET"
         found = await self.target(scope, code, counts=counts)
         if isinstance(found, Answer):

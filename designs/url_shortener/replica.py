@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from designs.building_blocks.background_tasks import end
+from designs.building_blocks.background_tasks import end, kept_running
 from designs.building_blocks.cache_layers import CacheUnavailable
 from designs.building_blocks.caching import LayeredCache
 from designs.building_blocks.circuit_breaker import CircuitBreaker
 from designs.building_blocks.dead_letter_queue import DeadLetterQueue
+from designs.building_blocks.dependencies import Dependency
 from designs.building_blocks.settings import redacted
 from designs.building_blocks.telemetry import Telemetry
 from designs.url_shortener.click_recorder import ClickRecorder, ClickTotals
@@ -26,10 +27,12 @@ from designs.url_shortener.ports import ClickStore, LinkStore, StoreError, Visit
 from designs.url_shortener.redirects import RedirectRoute
 from designs.url_shortener.settings import ShortenerSettings
 from designs.url_shortener.shortener import Shortener
+from designs.url_shortener.watching import alarm
 from designs.url_shortener.write_behind import WriteBehindTotals
 
 REQUESTS_KEPT_US = 24 * 3600 * 1_000_000
 SWEEP_EVERY_S = 600.0
+SUBSCRIBE_AGAIN_S = 0.25
 
 log = structlog.get_logger()
 
@@ -50,13 +53,15 @@ class Replica:
     owners: dict[bytes, str]
     admin_key: str | None
     public_url: str
+    clock_us: Callable[[], int]
     cache: LayeredCache[Link] | None = None
-    breaker: CircuitBreaker | None = None
+    breakers: dict[str, CircuitBreaker] = field(default_factory=dict)
     recorder: ClickRecorder | None = None
     worker: ClickWorker | None = None
     click_totals: ClickTotals = field(default_factory=ClickTotals)
     write_behind: WriteBehindTotals = field(default_factory=WriteBehindTotals)
-    ping_redis: Callable[[], Any] | None = None
+    dependencies: dict[str, Dependency] = field(default_factory=dict)  # "store", and "redis" where it is used
+    probes: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     background: list[Callable[[], Any]] = field(default_factory=list)  # coroutine functions that run as long as the replica
     close: list[Callable[[], Any]] = field(default_factory=list)
 
@@ -68,9 +73,7 @@ async def running(replica: Replica) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     log.info("starting", settings=redacted(replica.settings), knobs=replica.knobs.model_dump())
-    tasks = [asyncio.create_task(start()) for start in replica.background]
-    for task in tasks:
-        task.add_done_callback(_alarm)
+    tasks = [asyncio.create_task(kept_running(start, alarm)) for start in replica.background]
     try:
         yield
     finally:
@@ -81,22 +84,29 @@ async def running(replica: Replica) -> AsyncIterator[None]:
             await close()
 
 
-def _alarm(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("background_task_failed", exc_info=error)
+class Subscription:
+    """Whether news of other replicas arrives. Until the contrary is known it is taken to."""
+
+    def __init__(self) -> None:
+        self.stands = True
 
 
-async def follow(invalidations: Any, cache: LayeredCache[Link]) -> None:
-    """Drop what other replicas changed. After each break everything is dropped: some news may have been missed."""
+async def follow(invalidations: Any, cache: LayeredCache[Link], subscription: Subscription) -> None:
+    """Drop what other replicas changed. After each break everything is dropped: some news may have been missed.
+
+    That bounds nothing: what this process holds dies S after it was fetched, with news or without.
+    """
     while True:
         try:
             async for message in invalidations.listen():
                 if message is None:
                     cache.clear_local()
+                    subscription.stands = True
                 else:
                     cache.drop_local(*message)
         except CacheUnavailable:
-            await asyncio.sleep(0.5)
+            subscription.stands = False
+            await asyncio.sleep(SUBSCRIBE_AGAIN_S)
 
 
 async def sweep(store: LinkStore, clock_us: Callable[[], int]) -> None:

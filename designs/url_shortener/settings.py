@@ -30,6 +30,9 @@ class ShortenerSettings(Settings):
     )
     blocklist: Path | None = Field(default=None, description="file of blocked hosts, one a line; read again when it changes")
     process_name: str = Field(default="replica-1", description="unique among the processes of the design")
+    fault_file: Path | None = Field(
+        default=None, description="for tests of failure: clock and store as wrong as it says; without it nothing is wrapped"
+    )
 
     @field_validator("code_key")
     @classmethod

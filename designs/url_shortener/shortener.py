@@ -249,18 +249,24 @@ class Shortener:
         after = await self._store.edit(code, edit, announced)
         if after is None:
             return None
-        await self._settle(after, announced)
+        await self._settle(after)
         return None if after.deleted and edit.deleted is None else after
 
-    async def _settle(self, after: Link, announced: int) -> None:
-        """The cache after an edit. The marker is there already, so a failure here costs misses and no staleness."""
+    async def _settle(self, after: Link) -> None:
+        """The caches after an edit: the marker again, and only then may the edit be acknowledged.
+
+        A shared layer that came back meanwhile may have lost the first marker, and have been filled with the old link since; of
+        the second one it can be said that it was there after the store had the edit. What comes after it costs misses at most.
+        """
         if self._cache is None:
             return
         try:
+            await self._cache.invalidate(after.code, after.version)
+        except CacheUnavailable as error:
+            raise StoreError("the link was changed, but the caches could not be told", may_have_happened=True) from error
+        try:
             if self._knobs.cache != "aside":
                 await self._cache.write(after.code, after.version, after)
-            elif after.version != announced:
-                await self._cache.invalidate(after.code, after.version)
             if self._announcements is not None:
                 await self._announcements.publish(after.code, after.version)
         except CacheUnavailable:

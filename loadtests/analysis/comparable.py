@@ -76,6 +76,7 @@ MUST_AGREE: Mapping[str, Callable[[Result], str]] = {
     "what is compared": lambda run: ", ".join(variant.name for variant in run.variants),
     "the baseline": lambda run: run.baseline,
     "the mix": lambda run: f"{run.manifest.mix}: {run.manifest.mix_description}",
+    "the faults": lambda run: ", ".join(run.manifest.faults) or "none",
     "the rate": lambda run: f"{run.manifest.rate_per_s:g}/s",
     "the round": lambda run: f"{run.manifest.round_s:g} s",
     "the seed": lambda run: str(run.manifest.seed),

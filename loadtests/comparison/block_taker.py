@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
 from loadtests.comparison.experiment import Experiment
-from loadtests.comparison.rounds import RoundTaker
+from loadtests.comparison.rounds import RoundTaker, Strikes
 from loadtests.comparison.schedule import Round, Turn
 from loadtests.generator.open_loop import LoadGenerator
 from loadtests.result import SafetyCheck
@@ -28,7 +28,9 @@ class BlockTaker:
         tell: Callable[[Phase, str], None],
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
+        strikes: Strikes | None = None,
     ) -> None:
+        self._strikes = strikes
         self.safety: dict[str, list[Sequence[SafetyCheck]]] = {target.name: [] for target in targets}
         self._experiment = experiment
         self._targets = targets
@@ -46,7 +48,9 @@ class BlockTaker:
         """Seed and warm up the targets there are. Returns the warm-up rounds, which do not count."""
         for target in self._targets:
             self._generators.append(self._load(target))
-        rounds = RoundTaker(self._targets, self._generators, self._workload, self._experiment, self._clock, self._sleep)
+        rounds = RoundTaker(
+            self._targets, self._generators, self._workload, self._experiment, self._clock, self._sleep, self._strikes
+        )
         for variant, target in enumerate(self._targets):
             self._tell("seed", target.name)
             await self._workload.seed(target, self._experiment.mix, self._experiment.seed)

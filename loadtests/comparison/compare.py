@@ -23,6 +23,7 @@ from loadtests.analysis.statistics import paired_log_ratios, ratio
 from loadtests.comparison.block_taker import BlockTaker, Phase
 from loadtests.comparison.experiment import Experiment
 from loadtests.comparison.fold import fold
+from loadtests.comparison.rounds import Strikes
 from loadtests.comparison.safety import merged
 from loadtests.comparison.schedule import MeasuredBlock, run_blocks
 from loadtests.generator.open_loop import CONNECTIONS_PER_URL, TIMEOUT_S, LoadGenerator
@@ -60,6 +61,7 @@ async def compare(
     remarks: Sequence[str] = (),
     progress: Callable[[Progress], None] = lambda progress: None,
     keep: Callable[[Sequence[MeasuredBlock]], None] = lambda blocks: None,
+    strikes: Strikes | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
@@ -67,16 +69,19 @@ async def compare(
     """Measure `targets`, the first being the baseline. Best run on uvloop (`open_loop.run`).
 
     `renew` ends all variants and starts them anew without data; it is called before every block but the first, if and only if
-    the experiment is `fresh`. `cpus` are the generator's, held for the length of the run where the system allows it. `versions` are
-    those only the caller knows, such as a Redis server's, and `remarks` what readers must know beside them. `keep` is given all
-    blocks at the end, with their raw samples. `cpu_clock.Unreadable` when a process of a variant has ended; ValueError for fewer
-    than two variants, names that are not the experiment's, or an address that is not this machine's unless `allow_remote`.
+    the experiment is `fresh`. `cpus` are the generator's, held for the length of the run where the system allows it. `versions`
+    are those only the caller knows, such as a Redis server's, and `remarks` what readers must know beside them. `keep` is given
+    all blocks at the end, with their raw samples. `strikes` breaks what the experiment's `faults` name. `cpu_clock.Unreadable`
+    when a process of a variant has ended; ValueError for fewer than two variants, names that are not the experiment's, or an
+    address that is not this machine's unless `allow_remote`.
     """
     names = [target.name for target in targets]
     if len(set(names)) != len(names) or len(names) < 2 or names != list(experiment.variants):
         raise ValueError(f"a comparison needs two or more variants with the names {list(experiment.variants)}, not {names}")
     if experiment.fresh and renew is None:
         raise ValueError("an experiment with fresh blocks needs somebody who starts its variants anew")
+    if bool(experiment.faults) != (strikes is not None):
+        raise ValueError("an experiment with faults needs somebody who strikes, and one without needs nobody")
     around = conditions()
     around.versions.update(versions or {})
     started_at, started_s = now(), clock()
@@ -100,7 +105,7 @@ async def compare(
 
     with generator_placed(cpus) as first:
         pinned = pinning(current_cpus(), (pid for target in targets for pids in target.pids.values() for pid in pids), first)
-        taker = BlockTaker(experiment, targets, workload, renew, load, tell, clock, sleep)
+        taker = BlockTaker(experiment, targets, workload, renew, load, tell, clock, sleep, strikes)
         try:
             limits = experiment.rules.calibrated(await taker.begin())
             tell("block")

@@ -37,6 +37,7 @@ class Experiment:
     command: str = ""
     fresh: bool = False
     control: bool = False  # the last variant is a second copy of the first
+    faults: Sequence[str] = ()  # schedules of faults that strike in every round, the same for each variant
     warm_up_s: float = WARM_UP_S  # a round of each variant that does not count, at the start of what is fresh
     lead_in_s: float = LEAD_IN_S  # load before each round that does not count
     settle_s: float = SETTLE_S  # rest before and after a round, for work that goes on after the answers

@@ -23,7 +23,7 @@ from loadtests.comparison.noise_floor import copies_compared, noise_sentence, ro
 from loadtests.comparison.rounds import plan_hash
 from loadtests.comparison.schedule import MeasuredBlock, Rules
 from loadtests.manifest import Conditions
-from loadtests.result import Block, Manifest, Result, SafetyCheck, Variant
+from loadtests.result import Band, Block, Manifest, Result, SafetyCheck, Variant
 from loadtests.workload import Target
 
 FAILURES_NOTED_ABOVE_PER_100 = 1.0
@@ -87,10 +87,12 @@ def fold(
             for block in measured
         ],
         ratio_functions=[ratio_function(accepted, variant) for variant in range(1, len(compared))],
+        bands=[band for variant, name in enumerate(compared) for band in bands(variant, name, accepted)],
         manifest=Manifest(
             design=experiment.design,
             knob=experiment.knob,
             mix=experiment.mix.name,
+            faults=list(experiment.faults),
             mix_description=experiment.mix.who,
             seed=experiment.seed,
             plan_hash=plan_hash(experiment),
@@ -137,6 +139,21 @@ def fold_variant(variant: int, target: Target, accepted: Sequence[MeasuredBlock]
     )
 
 
+def bands(variant: int, name: str, accepted: Sequence[MeasuredBlock]) -> list[Band]:
+    """What was broken on purpose, on the clock of the variant's `over_time`."""
+    rounds = [measured for block in accepted for measured in block.rounds if measured.variant == variant]
+    return [
+        Band(
+            name=each.detail or f"{each.kind} {each.target}",
+            variant=name,
+            start_s=each.began_s - rounds[0].started_s,
+            end_s=each.ended_s - rounds[0].started_s,
+        )
+        for measured in rounds
+        for each in measured.struck
+    ]
+
+
 def noise_verdict(measured: Sequence[MeasuredBlock], planned: int) -> str:
     """Why no verdict is given, "" when all planned blocks were accepted."""
     void = [block for block in measured if not block.accepted]
@@ -156,7 +173,7 @@ def notes(
     too_noisy: str,
 ) -> list[str]:
     """What a reader of the figures must know."""
-    found = [too_noisy, state_note(experiment)]
+    found = [too_noisy, state_note(experiment), fault_note(experiment)]
     lags_ms = [measured.disturbance.lag_p99_ms for block in accepted for measured in block.rounds]
     if lags_ms:
         found.append(
@@ -176,6 +193,15 @@ def notes(
         if unknown:
             found.append(f"{name}: not established: {', '.join(unknown)}")
     return [note for note in found if note]
+
+
+def fault_note(experiment: Experiment) -> str:
+    if not experiment.faults:
+        return ""
+    return (
+        f"in every round these faults struck, at the same moments for each variant: {', '.join(experiment.faults)}; all traffic to "
+        "servers passed a fault proxy, whose CPU is shown and is in no total"
+    )
 
 
 def state_note(experiment: Experiment) -> str:

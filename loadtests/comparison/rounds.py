@@ -11,7 +11,9 @@ import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 from loadtests import cpu_clock
 from loadtests.analysis.statistics import percentile
@@ -19,13 +21,15 @@ from loadtests.comparison.experiment import Experiment
 from loadtests.comparison.schedule import Disturbance, Round
 from loadtests.generator.arrivals import Plan, make_plan
 from loadtests.generator.open_loop import LoadGenerator
+from loadtests.history.operation import Struck
 from loadtests.workload import NO_ANSWER, NOT_SENT, Exchange, Target, Workload
 
 FAILED_FROM_STATUS = 500
 OVERLOADED_SHARE = 0.02
 OVERLOADED_AT_LEAST = 10
-# Roles that run beside a design for the measuring's sake: shown, but in no total. A collector of traces is shared by a whole site.
-BESIDE = frozenset({"collector"})
+# Roles that run beside a design for the measuring's sake: shown, but in no total. A collector of traces is shared by a whole site,
+# and a fault proxy stands for a network.
+BESIDE = frozenset({"collector", "proxy"})
 STATUS_WORDS = {NO_ANSWER: "error", NOT_SENT: "not sent"}
 
 
@@ -33,6 +37,14 @@ WARM_UP_PLAN = -1
 LEAD_IN_PLANS = -2  # the plan of the lead-in to plan n has the index LEAD_IN_PLANS - n
 TOUCH_CLIENTS = 8
 TOUCH_WITHIN_S = 120.0
+
+
+class Strikes(Protocol):
+    """Breaks a variant on purpose while it is measured."""
+
+    def during(self, variant: int, plan_index: int, seconds: float) -> AbstractAsyncContextManager[list[Struck]]:
+        """Faults from the moment it is entered, alike for every variant under the same plan. When it is left, all is healed and the
+        list holds what happened."""
 
 
 class RoundTaker:
@@ -46,7 +58,9 @@ class RoundTaker:
         experiment: Experiment,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
+        strikes: Strikes | None = None,
     ) -> None:
+        self._strikes = strikes
         self._targets = targets
         self._generators = generators
         self._workload = workload
@@ -83,20 +97,27 @@ class RoundTaker:
             lead_in = self._plan(LEAD_IN_PLANS - plan_index, self._experiment.lead_in_s)
             self._workload.observe(self._targets[variant], await self._replay(variant, lead_in))
             await self._sleep(self._experiment.settle_s)  # else what the lead-in left in a queue is counted as this round's work
-        return await self._measure(variant, plan_of(self._experiment, plan_index))
+        if self._strikes is None:
+            return await self._measure(variant, plan_of(self._experiment, plan_index))
+        return await self._measure(
+            variant, plan_of(self._experiment, plan_index), self._strikes.during(variant, plan_index, self._experiment.round_s)
+        )
 
-    async def _measure(self, variant: int, plan: Plan) -> Round:
+    async def _measure(self, variant: int, plan: Plan, striking: AbstractAsyncContextManager[list[Struck]] | None = None) -> Round:
         target, generator, workload = self._targets[variant], self._generators[variant], self._workload
         counters_before = await workload.counters(target)
         await generator.open()
         await self._sleep(self._experiment.settle_s)
         before = self._read(target)
         started_s = self._clock()
-        exchanges = await self._replay(variant, plan)
+        async with striking or nullcontext([]) as struck:
+            exchanges = await self._replay(variant, plan)
         lag_p99_s = percentile(sorted(generator.lags_s), 0.99) or max(generator.lags_s, default=0.0)
         await self._sleep(self._experiment.settle_s)
         after = self._read(target)
         elapsed_s = self._clock() - started_s
+        for each in struck:
+            workload.strike(target, each)
         workload.observe(target, exchanges)
         counters_after = await workload.counters(target)
         return fold_round(
@@ -110,6 +131,7 @@ class RoundTaker:
             elapsed_s,
             lag_p99_s,
             generator.cpu_ratio,
+            struck,
         )
 
     async def _replay(self, variant: int, plan: Plan) -> list[Exchange]:
@@ -181,6 +203,7 @@ def fold_round(
     elapsed_s: float,
     lag_p99_s: float,
     generator_cpu_ratio: float,
+    struck: Sequence[Struck] = (),
 ) -> Round:
     requests = max(1, len(exchanges))
     cpu_us = {role: (after.cpu_ns[role] - before.cpu_ns[role]) / 1e3 / requests for role in after.cpu_ns}
@@ -209,6 +232,7 @@ def fold_round(
         latency_intended_s=array("d", (exchange.end_s - exchange.intended_s for _, exchange in answered)),
         latency_sent_s=array("d", (exchange.end_s - exchange.sent_s for _, exchange in answered)),
         overloaded=is_overloaded(exchanges),
+        struck=struck,
     )
 
 

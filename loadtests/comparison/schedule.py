@@ -14,6 +14,8 @@ from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from loadtests.history.operation import Struck
+
 LAG_MEDIANS = 3.0
 LAG_CEILING_MS = 25.0
 
@@ -66,6 +68,7 @@ class Round:
     latency_intended_s: array[float] = field(default_factory=lambda: array("d"))
     latency_sent_s: array[float] = field(default_factory=lambda: array("d"))
     overloaded: bool = False
+    struck: Sequence[Struck] = ()  # what was broken on purpose; on the clock of `started_s`
 
 
 @dataclass(frozen=True, slots=True)

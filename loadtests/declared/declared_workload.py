@@ -16,6 +16,8 @@ from loadtests.comparison.rounds import FAILED_FROM_STATUS
 from loadtests.declared.request_template import RequestTemplate, request_template
 from loadtests.declared.workload_file import Call, Request, WorkloadFile
 from loadtests.generator.open_loop import LoadGenerator
+from loadtests.history.operation import HistoryItem, Observation, Struck
+from loadtests.history.recorded import Header
 from loadtests.result import SafetyCheck
 from loadtests.workload import NO_ANSWER, NOT_SENT, Exchange, Mix, SeedingFailed, Target
 
@@ -63,6 +65,7 @@ class DeclaredWorkload:
         self.mix = mix_of(file)
         self.mixes: Mapping[str, Mix] = {file.name: self.mix}
         self.default_mix: Mapping[str, str] = {"": file.name}
+        self.check_mix = file.name
         self._file = file
         self._secrets = file.secrets(environment)
         self._allow_remote = allow_remote
@@ -115,6 +118,21 @@ class DeclaredWorkload:
     async def counters(self, target: Target) -> Mapping[str, float]:
         """Bytes of the answers, heads included, as far as they were observed."""
         return {"response_bytes": float(self._asked[target.name].response_bytes)}
+
+    def strike(self, target: Target, struck: Struck) -> None:
+        """A wrong status is wrong whatever struck, and no answer leaves it open in any case."""
+
+    def note(self, target: Target, observation: Observation) -> None:
+        """Nothing is promised that would depend on it."""
+
+    def read_page(self, target: Target, node: str, at_s: float, metrics_text: str) -> None:
+        """As `note`."""
+
+    def recorded(self, target: Target) -> tuple[Header, list[HistoryItem]]:
+        raise RuntimeError("a workload file keeps no history: what it promises is the status of each answer alone")
+
+    def deadline_s(self, target: Target) -> float | None:
+        return None
 
     async def check(self, target: Target) -> Sequence[SafetyCheck]:
         """One check for each kind of request that was asked for. Counts: asked, unexpected, no answer, not sent."""

@@ -23,7 +23,11 @@ PROCESS_KINDS = frozenset(
         "disk_full",  # it can write no more than `bytes` to any file
     }
 )
-Stream = Literal["upstream", "downstream"]
+Stream = Literal["upstream", "downstream", "both"]  # towards the server, from it, or a toxic in each direction
+
+
+class BadSchedule(ValueError):
+    """A schedule that can't be carried out. The message is a sentence with its name, the key and what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,8 @@ class Fault:
 
     `target`: for a network kind a link, "redis" (the links of all processes to Redis) or "redis@replica-1" (of this one alone);
     for a process kind a process, "redis", "replica-1", "click-worker", or "host" (all processes and servers of the design at
-    once). `attributes` as Toxiproxy names them, or as above. `toxicity` is the share of connections that are spoilt.
+    once). `attributes` as Toxiproxy names them, or as above; `loadtests.faults.kinds` has their units. `toxicity` is the share of
+    connections that are spoilt.
     """
 
     kind: str
@@ -46,4 +51,4 @@ class Fault:
 
     @property
     def until_s(self) -> float:
-        return self.at_s + self.for_s
+        return round(self.at_s + self.for_s, 6)

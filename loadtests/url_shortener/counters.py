@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
@@ -98,6 +98,38 @@ def service_counters(pages: Iterable[str]) -> dict[str, float]:
             elif name == "sd_spans_total" and labels.get("outcome") in SPAN_OUTCOMES:
                 counts[SPAN_OUTCOMES[labels["outcome"]]] += value
     return counts if counted_calls else {name: count for name, count in counts.items() if name not in PORT_CALLS}
+
+
+def declared_losses(pages: Iterable[str]) -> Counter[str]:
+    """Clicks the processes say are lost, and those they are not sure of."""
+    counts: Counter[str] = Counter(dropped=0, unsure=0)
+    for line in _samples_named(pages, "sd_clicks_total{", "sd_clicks_dead_lettered_total"):
+        labels, _, value = line.rpartition(" ")
+        if 'outcome="dropped"' in labels or labels == "sd_clicks_dead_lettered_total":
+            counts["dropped"] += int(float(value))
+        elif 'outcome="unsure"' in labels:
+            counts["unsure"] += int(float(value))
+    return counts
+
+
+def cache_failures(page: str) -> int:
+    """How often a process has had to do without the shared cache, for reads or for writes, as far as it has counted."""
+    failed = ("sd_cache_unavailable_total", "sd_breaker_opened_total", 'sd_backend_calls_total{backend="redis",op="shared_')
+    return sum(
+        int(float(line.rpartition(" ")[2]))
+        for line in _samples_named([page], *failed)
+        if not line.startswith("sd_backend") or 'outcome="error"' in line
+    )
+
+
+def buffered_clicks(pages: Iterable[str]) -> float:
+    """Clicks that replicas have recorded and not sent yet."""
+    return sum(float(line.rpartition(" ")[2]) for line in _samples_named(pages, "sd_clicks_buffered"))
+
+
+def _samples_named(pages: Iterable[str], *starts: str) -> Iterator[str]:
+    """Lines of samples, unparsed: pages are read several times a second."""
+    return (line for page in pages for line in page.splitlines() if line.startswith(starts))
 
 
 def queued_clicks(pages: Iterable[str]) -> float | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import httpx2
 
 from loadtests.generator.open_loop import closed_loop
+from loadtests.history.operation import Observation
 from loadtests.url_shortener import requests
-from loadtests.url_shortener.counters import service_counters
-from loadtests.url_shortener.history import Fetched
+from loadtests.url_shortener.counters import cache_failures, declared_losses
 from loadtests.workload import NO_ANSWER, Exchange, Target
 
 CHECK_CLIENTS = 8
@@ -39,41 +38,37 @@ async def answers(target: Target, asked: Sequence[tuple[int, bytes]]) -> list[Ex
     return exchanges + never_sent
 
 
-async def fetched(target: Target, codes: Sequence[str]) -> dict[str, Fetched]:
-    """Where links lead now, each asked of a replica that its code picks: with several, each is asked for its share.
-
-    By HEAD, which counts no click.
-    """
+async def looks(target: Target, asked: Sequence[tuple[str, int]]) -> list[Exchange]:
+    """Where links lead now: (code, index of the replica to ask). By HEAD, which counts no click."""
     tails = [requests.visit_tail(urlsplit(url).netloc, *requests.VISITORS[0]) for url in target.urls]
-    asked = [(replica, requests.head(code, tails[replica])) for code in codes for replica in [sum(code.encode()) % len(tails)]]
-    return {
-        code: Fetched(exchange.sent_s, exchange.status, requests.location(exchange.response))
-        for code, exchange in zip(codes, await answers(target, asked), strict=True)
-    }
+    return await answers(target, [(replica, requests.head(code, tails[replica])) for code, replica in asked])
 
 
-async def clicks(target: Target, codes: Sequence[str], counting: bool) -> dict[str, int | None]:
-    """Clicks and bots of each code; None where they can't be read. Without `counting`, having no counts is having counted 0."""
+async def tallies(target: Target, codes: Sequence[str]) -> list[Exchange]:
+    """The statistics of each code, from the first replica."""
     tail = requests.api_tail(urlsplit(target.urls[0]).netloc, target.api_key)
-
-    def told(exchange: Exchange) -> int | None:
-        if exchange.status == 404 and not counting:
-            return 0
-        stats = requests.json_body(exchange) if exchange.status == 200 else {}
-        return int(stats["clicks"]) + int(stats["bots"]) if stats else None
-
-    exchanges = await answers(target, [(0, requests.stats(code, tail)) for code in codes])
-    return {code: told(exchange) for code, exchange in zip(codes, exchanges, strict=True)}
+    return await answers(target, [(0, requests.stats(code, tail)) for code in codes])
 
 
 async def metrics(target: Target) -> list[str]:
+    """The pages of all processes, one after the other: what a later one has not got yet, an earlier one does not have any more."""
     async with httpx2.AsyncClient(timeout=CHECK_TIMEOUT_S, trust_env=False) as client:
-        answers = [await client.get(url) for url in target.metrics_urls]
+        try:
+            answers = [await client.get(url) for url in target.metrics_urls]
+        except AttributeError as error:  # uvloop's transport of a connection that was closed as soon as it stood has no socket
+            raise httpx2.ConnectError("closed as soon as it stood") from error
     return [answer.raise_for_status().text for answer in answers]
 
 
-def declared_losses(pages: Iterable[str]) -> Counter[str]:
-    """Clicks the processes say are lost, and those they are not sure of."""
-    counts = service_counters(pages)
-    dropped = counts["clicks_dropped"] + counts["clicks_dead_lettered"]
-    return Counter(dropped=int(dropped), unsure=int(counts["clicks_unsure"]))
+def node_names(target: Target) -> list[str]:
+    """The name of each process that has metrics, in the order of `metrics_urls`: replicas by their URL, then the click worker."""
+    replicas = {urlsplit(url).netloc: f"replica-{number}" for number, url in enumerate(target.urls, start=1)}
+    return [replicas.get(urlsplit(url).netloc, "click-worker") for url in target.metrics_urls]
+
+
+def observations(node: str, at_s: float, metrics_text: str) -> list[Observation]:
+    """What a metrics page says that promises depend on: clicks declared lost, and how often the shared cache did not answer."""
+    return [
+        Observation("losses", node, at_s, dict(declared_losses([metrics_text]))),
+        Observation("cache", node, at_s, {"errors": cache_failures(metrics_text)}),
+    ]

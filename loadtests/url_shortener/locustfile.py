@@ -42,7 +42,8 @@ from loadtests.url_shortener.locust_requests import (
 )
 from loadtests.url_shortener.mixes import MIXES
 from loadtests.url_shortener.requests import VISITORS, unknown_code
-from loadtests.url_shortener.workload import BULK_LINKS, UNKNOWN_CODES
+from loadtests.url_shortener.steps import UNKNOWN_CODES
+from loadtests.url_shortener.workload import BULK_LINKS
 from loadtests.workload import Mix
 
 SEED_TIMEOUT_S = 30.0

@@ -20,6 +20,24 @@ OPS: Mapping[str, str] = MappingProxyType(
         "edit": "send a link elsewhere: `PATCH /api/v1/links/{code}`",
         "open_new": "open the link that the step before has made: `GET /{code}`",
         "stats_new": "read its clicks: `GET /api/v1/links/{code}/stats`",
+        "delete": "delete it: `DELETE /api/v1/links/{code}`",
+        "open_deleted": "open it once more, soon after: `GET /{code}`",
+        "knock": "open an alias that nobody has yet: `GET /{alias}`",
+        "claim": "make a link with that alias: `POST /api/v1/links` with `alias`",
+        "open_claimed": "open it: `GET /{alias}`",
+        "race": "want an alias that two others want at about the same time: `POST /api/v1/links` with `alias`",
+        "open_race": "open it, whoever got it: `GET /{alias}`",
+        "cap": "make a link that may be opened twice: `POST /api/v1/links` with `alias` and `max_visits`",
+        "capped": "open the latest of these, with several others at about the same time: `GET /{alias}`",
+        "brief": "make a link that ends 1.2 s later: `POST /api/v1/links` with `expires_at`",
+        "open_brief": "open it while it lasts: `GET /{code}`",
+        "open_expired": "open it when it has ended: `GET /{code}`",
+        "repeat": "make a link with an `Idempotency-Key` that somebody else uses too, for the same link: `POST /api/v1/links`",
+        "repeat_again": "ask the same once more, as if the answer had been lost: `POST /api/v1/links`",
+        "unlucky": (
+            "shorten a URL whose MD5 begins, in base62, with the same seven characters as that of the one before or after it: "
+            "`POST /api/v1/links`"
+        ),
     }
 )
 
@@ -150,9 +168,49 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 knobs=UNLIMITED,
                 then={"create": ("open_new", 0.3), "open_new": ("stats_new", 0.3)},
             ),
+            Mix(
+                name="everything",
+                who=(
+                    "All at once what a promise is made about: links are opened, edited, deleted, wanted twice, asked for before "
+                    "there are any, capped, and end while somebody looks."
+                ),
+                ratios={
+                    "redirect": 0.46,
+                    "edit": 0.07,
+                    "create": 0.06,
+                    "knock": 0.05,
+                    "race": 0.07,
+                    "cap": 0.02,
+                    "capped": 0.10,
+                    "brief": 0.02,
+                    "repeat": 0.04,
+                    "unlucky": 0.04,
+                    "stats": 0.02,
+                    "unknown": 0.02,
+                    "scan": 0.03,
+                },
+                keys=150,
+                zipf_s=1.0,
+                rate_per_s=200.0,
+                knobs={**UNLIMITED, "staleness_s": "1", "cache_ttl_s": "2"},
+                touch="redirect",
+                then={
+                    "create": ("open_new", 0.05),
+                    "open_new": ("delete", 0.3),
+                    "delete": ("open_deleted", 0.1),
+                    "knock": ("claim", 0.05),
+                    "claim": ("open_claimed", 0.05),
+                    "race": ("open_race", 0.1),
+                    "brief": ("open_brief", 0.2),
+                    "open_brief": ("open_expired", 1.3),
+                    "repeat": ("repeat_again", 0.1),
+                },
+            ),
         )
     }
 )
+
+CHECK_MIX = "everything"
 
 # Where a knob bites only when something fails (the cache is gone, the queue is full), the mix is the one to run beside the fault.
 DEFAULT_MIX: Mapping[str, str] = MappingProxyType(
@@ -240,7 +298,8 @@ def workloads_page(mixes: Mapping[str, Mix] = MIXES, default_mix: Mapping[str, s
         whole = sum(mix.ratios.values())
         shares = ", ".join(f"{op} {100 * ratio / whole:.3g} %" for op, ratio in mix.ratios.items())
         knobs = ", ".join(f"`{knob}`" for knob, name in default_mix.items() if name == mix.name and knob)
-        shows = knobs or ("that what was just made can be read at once" if mix.then else "what popularity does to a cache")
+        shows = "whether every promise is kept while faults strike" if mix.name == CHECK_MIX else ""
+        shows = knobs or shows or ("that what was just made can be read at once" if mix.then else "what popularity does to a cache")
         lines += [
             f"## {mix.name}",
             "",

@@ -5,9 +5,11 @@ Everything follows from the seed and the numbers of the plan, so two variants ar
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import string
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -25,6 +27,19 @@ VISITORS: Sequence[tuple[str, str]] = (
     ("Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 Chrome/138.0 Mobile Safari/537.36", ""),
     ("ExampleBot/2.1 (+https://bot.example.com/about)", ""),
 )
+# Pairs of URLs with the same first seven base62 digits of their MD5 (https://example.org/u/<one> and <other>), found by trying 3.4
+# million of them: chance gives a pair among a few hundred thousand, since the first digit is nearly always 1 to 7. A scheme that
+# cuts a hash meets them sooner or later; whoever checks what is taken hands out another code.
+UNLUCKY_PAIRS: Sequence[tuple[int, int]] = (
+    (467119, 1646267),
+    (512926, 1881037),
+    (663995, 2159962),
+    (1714453, 2213714),
+    (2246043, 2714791),
+    (1710199, 2730257),
+    (495045, 2976002),
+    (1474641, 3340526),
+)
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
@@ -38,6 +53,21 @@ def created_url(seed: int, serial: int) -> str:
 
 def edited_url(seed: int, key: int, serial: int) -> str:
     return f"https://example.org/{seed}/{key}/edit/{serial}"
+
+
+def repeated_url(seed: int, number: int) -> str:
+    return f"https://example.org/{seed}/repeated/{number}"
+
+
+def unlucky_url(number: int) -> str:
+    """One of a pair; the next number is the other one."""
+    pair = UNLUCKY_PAIRS[number // 2 % len(UNLUCKY_PAIRS)]
+    return f"https://example.org/u/{pair[number % 2]}"
+
+
+def alias(kind: str, seed: int, number: int) -> str:
+    """An alias nobody else has asked for. The hyphen tells it from generated codes."""
+    return f"{kind}-{unknown_code(f'{seed} {kind} {number}', 12)}"
 
 
 def unknown_code(name: str, length: int) -> str:
@@ -59,12 +89,21 @@ def head(code: str, tail: bytes) -> bytes:
     return b"HEAD /%b HTTP/1.1\r\n%b" % (code.encode(), tail)
 
 
-def create(url: str, tail: bytes) -> bytes:
-    return _with_body(b"POST /api/v1/links", tail, {"url": url})
+def create(url: str, tail: bytes, value: Mapping[str, Any] = MappingProxyType({})) -> bytes:
+    """`value` may name an `alias`, `max_visits`, `expires_at` (seconds since the epoch) and an `idempotency_key`."""
+    document = {"url": url, **{name: value[name] for name in ("alias", "max_visits") if name in value}}
+    if "expires_at" in value:
+        document["expires_at"] = dt.datetime.fromtimestamp(value["expires_at"], dt.UTC).isoformat()
+    key = value.get("idempotency_key", "")
+    return _with_body(b"POST /api/v1/links", tail + (f"Idempotency-Key: {key}\r\n".encode() if key else b""), document)
 
 
 def edit(code: str, url: str, tail: bytes) -> bytes:
     return _with_body(b"PATCH /api/v1/links/" + code.encode(), tail, {"url": url})
+
+
+def delete(code: str, tail: bytes) -> bytes:
+    return b"DELETE /api/v1/links/%b HTTP/1.1\r\n%b\r\n" % (code.encode(), tail)
 
 
 def stats(code: str, tail: bytes) -> bytes:
@@ -81,7 +120,7 @@ def api_tail(host: str, api_key: str) -> bytes:
     return f"Host: {host}\r\nAuthorization: Bearer {api_key}\r\nAccept: application/json\r\n".encode()
 
 
-def _with_body(method_and_path: bytes, tail: bytes, document: Mapping[str, str]) -> bytes:
+def _with_body(method_and_path: bytes, tail: bytes, document: Mapping[str, Any]) -> bytes:
     body = orjson.dumps(document)
     length = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     return method_and_path + b" HTTP/1.1\r\n" + tail + length + body

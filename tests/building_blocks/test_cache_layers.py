@@ -12,6 +12,7 @@ from designs.building_blocks.cache_layers import (
     LocalCache,
     MemorySharedCache,
     SharedCache,
+    for_one_request,
 )
 from designs.building_blocks.circuit_breaker import CircuitBreaker
 from tests.building_blocks.shared_cache_contract import CHECKS, MARKER_TTL_MS, Layer, a_late_writer_loses
@@ -47,7 +48,7 @@ def test_a_key_that_is_hit_without_a_pause_is_dropped_when_its_time_is_over() ->
 
 def test_a_cache_whose_hits_rearm_the_life_is_caught() -> None:
     clock = Clock()
-    assert last_served_after_us(RearmingLocalCache(10, clock, S_US), clock) == 3_000_000 - 10_000
+    assert last_served_after_us(RearmingLocalCache(10, clock), clock) == 3_000_000 - 10_000
 
 
 def test_the_local_layer_keeps_to_its_size_and_drops_the_oldest_fill() -> None:
@@ -230,3 +231,35 @@ def test_a_caller_that_is_cancelled_is_no_failure_of_the_cache() -> None:
         assert breaker.opened_total == 1
 
     run(scene())
+
+
+class SlowLayer(MemorySharedCache[str]):
+    """Answers each call just in time."""
+
+    def __init__(self, takes_s: float) -> None:
+        super().__init__(clock_us=now_us, hop=lambda: asyncio.sleep(takes_s / 2))
+
+
+def test_all_calls_of_one_request_share_one_deadline_and_each_request_has_one_of_its_own() -> None:
+    async def scene() -> None:
+        shared = GuardedSharedCache[str](SlowLayer(0.04), CircuitBreaker(lambda: now_us() / 1e6, failures=99), deadline_s=0.05)
+        for _ in range(3):
+            request, began_us = for_one_request(shared), now_us()
+            assert await request.get("k") is None
+            await asyncio.sleep(5)  # the store's time is not the layer's
+            with pytest.raises(CacheUnavailable):
+                await request.fill("k", Entry(1, "v", 10**9))
+            with pytest.raises(CacheUnavailable):
+                await request.release("k", "t")
+            assert now_us() - began_us == 5_000_000 + 50_000
+        began_us = now_us()
+        for _ in range(3):
+            await shared.get("k")
+        assert now_us() - began_us == 120_000, "without a request to belong to, each call has a deadline of its own"
+
+    run(scene())
+
+
+def test_a_layer_without_a_deadline_is_handed_on_as_it_is() -> None:
+    layer = MemorySharedCache[str](clock_us=now_us)
+    assert for_one_request(layer) is layer

@@ -824,3 +824,19 @@ def test_a_policy_that_cannot_hold_is_refused_in_a_sentence(change: dict[str, An
 def test_a_lease_without_a_shared_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="use single-flight"):
         replica(Store(), None, LEASE)
+
+
+@pytest.mark.parametrize("stampede", ["none", "single-flight", "lease", "early-expiry"])
+def test_a_layer_that_answers_every_call_just_in_time_costs_a_read_one_deadline_and_not_five(stampede: Any) -> None:
+    async def scene() -> None:
+        store = Store(lambda: 0.005)
+        breaker = CircuitBreaker(lambda: now_us() / 1e6, failures=99)
+        slow = MemorySharedCache[str](clock_us=now_us, hop=lambda: asyncio.sleep(0.0225))
+        shared = GuardedSharedCache[str](slow, breaker, 0.05)
+        cache = replica(store, shared, replace(POLICY, stampede=stampede), local=False)
+        store.edit("k", "v")
+        asked_us = now_us()
+        assert (await cache.get("k")).value == "v"
+        assert now_us() - asked_us <= 50 * MS + 10 * MS
+
+    run(scene())

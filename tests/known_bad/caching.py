@@ -1,27 +1,13 @@
 """Caches as many a tutorial has them. Each has one flaw, which tests/building_blocks/test_caching.py catches in the act."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Generic, TypeVar
 
 from designs.building_blocks.cache_layers import Entry, LocalCache, MemorySharedCache
 from designs.building_blocks.caching import LayeredCache, Lookup
+from workbench.museum.building_block_flaws import RearmingLocalCache as RearmingLocalCache
 
 V = TypeVar("V")
-
-
-class RearmingLocalCache(LocalCache[V]):
-    """A hit renews the life of its entry ("update age on get"), so a key that is hit often enough never dies."""
-
-    def __init__(self, max_entries: int, clock_us: Callable[[], int], ttl_us: int) -> None:
-        super().__init__(max_entries, clock_us)
-        self._ttl_us = ttl_us
-
-    def get(self, key: str) -> Entry[V] | None:
-        entry = super().get(key)
-        if entry is not None:
-            self.fill(key, replace(entry, fresh_until_us=self._clock_us() + self._ttl_us))
-        return entry
 
 
 class UnversionedSharedCache(MemorySharedCache[V]):

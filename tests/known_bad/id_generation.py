@@ -1,16 +1,12 @@
 """Ways to make ids that are often written down and each wrong in one respect; the flaw is in the docstring."""
 
 import asyncio
-import hashlib
 import secrets
 from collections.abc import Callable
 
-from designs.building_blocks.id_generation import BASE62, Snowflake, encode_base62
-
-
-def md5_prefix_code(text: str, length: int) -> str:
-    """Biased: 2**128 is 7.9 times 62**21, so the leading one of 22 symbols is nearly always 1 to 7."""
-    return encode_base62(int.from_bytes(hashlib.md5(text.encode()).digest(), "big"))[:length]
+from designs.building_blocks.id_generation import BASE62, encode_base62
+from workbench.museum.building_block_flaws import UncheckedSnowflake as UncheckedSnowflake
+from workbench.museum.building_block_flaws import md5_prefix_code as md5_prefix_code
 
 
 def byte_modulo_code(length: int, randbytes: Callable[[int], bytes] = secrets.token_bytes) -> str:
@@ -26,18 +22,6 @@ def counter_code(number: int, length: int) -> str:
 def multiplied_code(number: int, length: int) -> str:
     """Guessable: a bijection without a key; consecutive numbers differ by the same amount, modulo the code space."""
     return encode_base62(number * 1_580_030_173 % 62**length, length)
-
-
-class UncheckedSnowflake(Snowflake):
-    """Repeats: trusts the clock, and makes the ids of a millisecond again when it comes by a second time."""
-
-    def next(self) -> int:
-        now_ms = self._clock_ms()
-        self._sequence = self._sequence + 1 if now_ms == self._last_ms else 0
-        self._last_ms = now_ms
-        # Wraps, too: the 4,097th id of a millisecond is its first.
-        sequence = self._sequence & self._last_sequence
-        return ((now_ms - self._epoch_ms) << self.WORKER_BITS | self._worker) << self.SEQUENCE_BITS | sequence
 
 
 class NonAtomicCounter:

@@ -9,10 +9,9 @@ from typing import TypeVar
 
 from designs.building_blocks.caching import LayeredCache
 from designs.url_shortener.backends.memory import MemoryClickStore, MemoryLinkStore
-from designs.url_shortener.click_worker import ClickWorker
-from designs.url_shortener.clicks import decode_batch
 from designs.url_shortener.links import Link
 from designs.url_shortener.ports import ClickCount, RequestClaim
+from workbench.museum.url_shortener_flaws import AckBeforeWriteWorker as AckBeforeWriteWorker
 
 V = TypeVar("V")
 
@@ -48,16 +47,6 @@ class OverwritingClaimStore(MemoryLinkStore):
         await asyncio.sleep(0)
         self._requests[owner, key, attempt] = claim
         return claim
-
-
-class AckBeforeWriteWorker(ClickWorker):
-    """Lost clicks: what was acknowledged and not counted yet when the worker died never comes again."""
-
-    async def work_once(self, wait_ms: int) -> int:
-        deliveries = await self._queue.receive(self._consumer, 50, wait_ms)
-        await self._queue.done(deliveries)
-        await self._apply([(delivery, decode_batch(delivery.body)) for delivery in deliveries])
-        return len(deliveries)
 
 
 class AddsBlindlyStore(MemoryClickStore):

@@ -165,6 +165,61 @@ def test_a_replica_that_is_stopped_waits_for_the_batch_that_is_on_its_way() -> N
     run(scene())
 
 
+def test_while_the_queue_is_gone_clicks_are_held_and_each_arrives_once_it_is_back() -> None:
+    async def scene() -> None:
+        line = Line([DEFINITE, INDEFINITE] * 20)
+        recorder = recorder_to(line, flush_s=0.05)
+        running = asyncio.create_task(recorder.run())
+        visit(recorder, 3)
+        await asyncio.sleep(2)
+        visit(recorder, 4)  # in the middle of the outage
+        assert recorder.totals.accepted == 0
+        assert recorder.waiting == 7
+        await asyncio.sleep(60)
+        assert known_of(recorder.totals) == recorder.totals.accepted == 7
+        assert recorder.totals.batches == 2  # each kept its id and its date
+        assert {batch.id: batch.total for batch in line.arrived[-2:]} == {batch.id: batch.total for batch in line.arrived}
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    run(scene())
+
+
+def test_what_the_buffer_can_not_hold_while_the_queue_is_gone_is_dropped_and_what_it_holds_is_not() -> None:
+    async def scene() -> None:
+        line = Line([DEFINITE] * 30)
+        recorder = recorder_to(line, bound=5, flush_s=0.05)
+        running = asyncio.create_task(recorder.run())
+        for _ in range(8):
+            visit(recorder, 1)
+            await asyncio.sleep(0.2)
+        assert recorder.waiting == 5
+        assert recorder.totals.dropped == {"buffer_full": 3, "queue_full": 0, "queue_down": 0}
+        await asyncio.sleep(60)
+        assert recorder.totals.accepted == line.clicks() == 5
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    run(scene())
+
+
+def test_a_replica_that_is_stopped_while_the_queue_is_gone_says_how_many_clicks_that_costs() -> None:
+    async def scene() -> None:
+        line = Line([INDEFINITE, DEFINITE, DEFINITE] + [DEFINITE] * 30)
+        recorder = recorder_to(line, flush_s=0.05)
+        running = asyncio.create_task(recorder.run())
+        visit(recorder, 3)
+        await asyncio.sleep(0.08)  # one try, which may have arrived
+        visit(recorder, 4)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await recorder.flush()
+        assert recorder.waiting == 0
+        assert (recorder.totals.unsure, recorder.totals.dropped["queue_down"]) == (3, 4)
+
+    run(scene())
+
+
 def test_the_traces_of_the_sampled_clicks_travel_with_their_batch() -> None:
     async def scene() -> None:
         line = Line()

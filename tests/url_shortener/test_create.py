@@ -74,7 +74,7 @@ def test_of_many_creates_of_one_alias_at_once_exactly_one_gets_201(variant: str,
 @pytest.mark.parametrize("variant", ["memory", "sqlite", "write-behind"])
 @pytest.mark.parametrize("ids", ["lease", "counter", "snowflake", "random", "hash"])
 def test_creates_at_once_all_get_codes_of_their_own(variant: str, ids: str, tmp_path: Path, redis_url: str) -> None:
-    if variant == "write-behind" and ids in ("random", "hash"):
+    if variant == "write-behind" and ids in ("random", "hash", "counter"):
         return  # refused by the knobs: see test_knobs
 
     async def scene() -> None:

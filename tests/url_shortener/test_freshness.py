@@ -24,8 +24,9 @@ from tests.url_shortener.replicas import LONG_URL, OWNER, counting, eventually, 
 from tests.virtual_time import now_us, run
 
 MOVED = "https://example.org/moved"
+PATIENT = {"cache_deadline_ms": 5_000}  # a busy machine is no outage
 LAYERS: dict[str, dict[str, Any]] = {
-    f"{cache} {layers}": {"cache": cache, "cache_layers": layers, "clicks": "off"}
+    f"{cache} {layers}": {"cache": cache, "cache_layers": layers, "clicks": "off", **PATIENT}
     for cache, layers in (
         ("aside", "process"),
         ("aside", "redis"),
@@ -110,7 +111,7 @@ def test_a_flood_of_an_unknown_code_reaches_the_store_once_and_one_of_many_codes
     tmp_path: Path, redis_url: str
 ) -> None:
     async def scene() -> None:
-        turned = knobs(cache="aside", clicks="off", negative_ttl_s=60, misses_per_minute=50)
+        turned = knobs(cache="aside", clicks="off", negative_ttl_s=60, misses_per_minute=50, **PATIENT)
         async with running_replica(turned, tmp_path, redis_url=redis_url) as replica:
             visitors = [replica.client_at(f"203.0.113.{number}") for number in range(30)]
             with counting(replica.parts.store, "get") as reads:
@@ -128,7 +129,7 @@ def test_a_flood_of_an_unknown_code_reaches_the_store_once_and_one_of_many_codes
 @pytest.mark.parametrize("stampede", ["single-flight", "lease"])
 def test_many_who_ask_at_once_for_a_link_nobody_holds_read_the_store_once(stampede: str, tmp_path: Path, redis_url: str) -> None:
     async def scene() -> None:
-        turned = knobs(cache="aside", clicks="off", stampede=stampede)
+        turned = knobs(cache="aside", clicks="off", stampede=stampede, **PATIENT)
         async with AsyncExitStack() as stack:
             some = [
                 await stack.enter_async_context(running_replica(turned, tmp_path, redis_url=redis_url, process_name=name))

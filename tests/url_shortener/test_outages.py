@@ -132,8 +132,8 @@ def test_a_silent_redis_costs_a_few_visitors_a_deadline_and_then_nobody(tmp_path
             wire.silent = True
             for _ in range(6):
                 assert await replica.target(code) == LONG_URL
-            assert replica.parts.breaker is not None
-            assert replica.parts.breaker.state == "open"
+            breaker = replica.parts.breakers["shared_cache"]
+            assert breaker.state == "open"
             calls = replica.parts.telemetry.registry.get_sample_value
             labels = {"backend": "redis", "op": "shared_get", "outcome": "error"}
             failed = calls("sd_backend_calls_total", labels)

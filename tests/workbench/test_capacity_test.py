@@ -12,7 +12,8 @@ from loadtests.capacity.find import StepDone
 from tests.loadtests.sample_capacity import open_step, sample_variant
 from workbench.capacity_test import step_line, turned
 from workbench.catalogue import Design, design_named
-from workbench.cli import ExitCode, app
+from workbench.cli import app
+from workbench.cli_words import ExitCode
 from workbench.comparison import workload_of
 
 

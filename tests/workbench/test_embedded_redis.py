@@ -1,7 +1,9 @@
 import os
+import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,65 @@ def test_two_servers_share_nothing(tmp_path: Path) -> None:
         with redis.Redis.from_url(one.url) as a, redis.Redis.from_url(other.url) as b:
             a.set("code", "x")
             assert b.get("code") is None
+
+
+def test_a_paused_server_answers_nothing_and_then_what_it_was_asked_meanwhile(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
+        server.pause()
+        assert server.pid is not None
+        connection.sendall(b"PING\r\n")
+        connection.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        server.resume()
+        connection.settimeout(10)
+        assert connection.recv(64).startswith(b"-NOAUTH")
+
+
+def test_a_paused_server_can_be_stopped_in_order_and_killed(tmp_path: Path) -> None:
+    server = EmbeddedRedis(tmp_path)
+    server.start()
+    server.pause()
+    server.stop()
+    assert "bye bye" in (tmp_path / "redis.log").read_text()
+    server.start()
+    server.pause()
+    server.kill()
+    assert server.pid is None
+    for verb in (server.pause, server.resume):
+        with pytest.raises(RedisFailed, match="does not run"):
+            verb()
+
+
+def test_a_wiped_server_comes_back_empty_where_it_was(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        url, pid = server.url, server.pid
+        client.set("code", "https://example.com")
+        server.wipe()
+        assert server.pid is None
+        server.start()
+        assert (server.url, client.dbsize()) == (url, 0)
+        assert server.pid != pid
+
+
+def test_one_server_starts_however_many_threads_ask_for_it_and_it_outlives_them(tmp_path: Path) -> None:
+    server = EmbeddedRedis(tmp_path)
+    pids: list[int | None] = []
+
+    def start() -> None:
+        server.start()
+        pids.append(server.pid)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    try:
+        [pid] = set(pids)
+        assert server.pid == pid is not None
+    finally:
+        server.stop()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")

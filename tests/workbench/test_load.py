@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from loadtests.locust_engine.shapes import SHAPES
 from tests.workbench.bounded_wait import wait_until
 from workbench.catalogue import Design
-from workbench.cli import ExitCode, app
+from workbench.cli import app
+from workbench.cli_words import ExitCode
 from workbench.launch import RunningDesign
 from workbench.load import (
     LoadOptions,

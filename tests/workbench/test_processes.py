@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from workbench.processes import (
     LAST_PORT,
     ProcessFailed,
     Supervisor,
+    answers,
     answers_200,
     cpu_plan,
     free_port,
@@ -101,6 +103,74 @@ def test_a_crash_is_told_once_and_the_process_can_be_started_again(tmp_path: Pat
         supervisor.kill("replica-1")
         assert supervisor.newly_ended() == []
         assert not answers_200(spec.ready_url or "")
+
+
+def test_a_paused_process_counts_as_running_answers_nothing_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    with Supervisor(tmp_path) as supervisor:
+        [spec] = specs = toy(tmp_path)
+        supervisor.start_all(specs)
+        pid = supervisor.pid("replica-1")
+        supervisor.pause("replica-1")
+        supervisor.pause("replica-1")
+        assert supervisor.running() == specs
+        assert not answers(spec.url or "", timeout_s=0.1)
+        supervisor.resume("replica-1")
+        assert answers_200(spec.url or "")
+        assert supervisor.pid("replica-1") == pid
+        supervisor.kill("replica-1")
+        assert supervisor.pid("replica-1") is None
+        with pytest.raises(ProcessFailed, match="replica-1 does not run"):
+            supervisor.pause("replica-1")
+        with pytest.raises(ProcessFailed, match="there is no process 'replica-9'; there are replica-1"):
+            supervisor.pid("replica-9")
+
+
+def test_a_paused_process_is_stopped_in_order_as_any_other(tmp_path: Path) -> None:
+    say_bye = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('bye'))); print('here', flush=True)"
+    )
+    argv = (sys.executable, "-I", "-S", "-c", f"{say_bye}; time.sleep(600)")
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.start_all([ProcessSpec("polite", "worker", argv)])
+        log = tmp_path / "polite.log"
+        wait_until(lambda: log.read_text() == "here\n", "the process listens to signals")
+        supervisor.pause("polite")
+    assert log.read_text() == "here\nbye\n"
+
+
+def test_several_crash_at_once_and_come_back_together(tmp_path: Path) -> None:
+    specs = toy(tmp_path, replicas=3)
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.start_all(specs)
+        before = {spec.name: supervisor.pid(spec.name) for spec in specs}
+        supervisor.kill("replica-1", "replica-3")
+        assert [spec.name for spec in supervisor.running()] == ["replica-2"]
+        supervisor.restart("replica-1", "replica-3", ready=False)
+        assert all(answers(spec.url or "") for spec in specs)
+        assert supervisor.pid("replica-2") == before["replica-2"]
+        assert supervisor.newly_ended() == []
+
+
+def test_a_process_outlives_the_thread_that_had_it_started(tmp_path: Path) -> None:
+    [spec] = specs = toy(tmp_path)
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.start_all(specs)
+        for change in (lambda: supervisor.kill(spec.name), lambda: supervisor.restart(spec.name)):
+            thread = threading.Thread(target=change)
+            thread.start()
+            thread.join()
+        assert answers_200(spec.url or "")
+        assert supervisor.newly_ended() == []
+
+
+@linux_only
+def test_a_child_is_told_of_a_file_that_may_not_grow_instead_of_being_killed_for_it(tmp_path: Path) -> None:
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.start_all([ProcessSpec("one", "worker", ("sleep", "600"))])
+        status = Path(f"/proc/{supervisor.pid('one')}/status")
+        wait_until(lambda: "Name:\tsleep" in status.read_text(), "it has become what it is to be")
+        [ignored] = [int(line.split()[1], 16) for line in status.read_text().splitlines() if line.startswith("SigIgn:")]
+        assert ignored & 1 << signal.SIGXFSZ - 1
 
 
 def test_a_running_process_is_not_started_twice(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from loadtests.declared.declared_workload import mix_of
 from loadtests.declared.workload_file import WorkloadFile
 from loadtests.result import Result
 from workbench import services
-from workbench.cli import ExitCode, app
+from workbench.cli import app
+from workbench.cli_words import ExitCode
 from workbench.load import LoadRefused
 from workbench.port_owner import PortOwner
 from workbench.service_targets import BadService, Service, Unreachable, checked_url, found_service, named_pids, named_urls

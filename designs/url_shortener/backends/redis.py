@@ -1,6 +1,7 @@
 """What the URL shortener keeps in Redis: the shared cache, its invalidations, a counter and visitor sketches.
 
-    {su}:link:{code}     hash    v = version, d = link as JSON ("" = no such link; no field d = invalidation marker), c = cost_us
+    {su}:link:{code}     hash    v = version, d = link as JSON ("" = no such link; no field d = invalidation marker), c = cost_us,
+                                 r = run_id of the server that took it in
     {su}:lock:{code}     string  token of the process that regenerates the entry
     {su}:invalidations   channel "code version": replicas drop the link from their own memory
     {su}:number:{name}   string  the counter behind ids=counter
@@ -8,6 +9,11 @@
 
 Each verb is one command or one script, so one round trip, and atomic. Commands are those of Redis 6.2. The braces put all keys
 into one slot of a cluster, because scripts touch several. Queues are in `redis_streams.py`.
+
+A server that comes back from its append-only file may have forgotten its last second, and so a marker, while the entry that the
+marker had replaced is there again. So the cache serves no entry of an earlier life of the server: each carries the server's run_id,
+which is new with every start, and scripts ask the server for its own (3 us of its time, and no way that a client can be wrong).
+A failover brings another server, and is another life as well.
 """
 
 from __future__ import annotations
@@ -25,6 +31,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from designs.building_blocks.cache_layers import CacheUnavailable, Entry
+from designs.building_blocks.deadline import within
 from designs.building_blocks.stampede import monotonic_us
 from designs.url_shortener.links import Link
 from designs.url_shortener.ports import StoreError
@@ -32,19 +39,34 @@ from designs.url_shortener.ports import StoreError
 CHANNEL = "{su}:invalidations"
 VISITORS_KEPT_S = 90 * 86_400
 MAX_CONNECTIONS = 64
-QUEUE_DEADLINE_S = 5.0
+QUEUE_DEADLINE_S = 5.0  # of those that wait for work, never of a request
+SUBSCRIBE_WITHIN_S, PING_EVERY_S, SILENT_PINGS = 1.0, 1.0, 2
 
 # redis-py annotates every answer as the union over protocols, decoders and sync or async; here it is RESP2, bytes, async.
 Client: TypeAlias = Any
 
-_GET = "local e = redis.call('HMGET', KEYS[1], 'v', 'd', 'c') e[4] = redis.call('PTTL', KEYS[1]) return e"
-_FILL = """
+RUN = "local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')\n"
+_GET = (
+    RUN
+    + """
+local e = redis.call('HMGET', KEYS[1], 'v', 'd', 'c', 'r')
+if e[4] ~= run then e[2] = false end
+e[4], e[5] = redis.call('PTTL', KEYS[1]), run
+return e
+"""
+)
+# ARGV: version, link, cost, life in ms, and the run_id that the filler knew when its load began ("" for none).
+_FILL = (
+    RUN
+    + """
+if ARGV[5] ~= '' and ARGV[5] ~= run then return run end
 local held = tonumber(redis.call('HGET', KEYS[1], 'v') or -1)
 if tonumber(ARGV[1]) < held then return 0 end
-redis.call('HSET', KEYS[1], 'v', ARGV[1], 'd', ARGV[2], 'c', ARGV[3])
+redis.call('HSET', KEYS[1], 'v', ARGV[1], 'd', ARGV[2], 'c', ARGV[3], 'r', run)
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1
 """
+)
 _INVALIDATE = """
 local held = redis.call('HMGET', KEYS[1], 'v', 'd')
 local version = tonumber(held[1] or -1)
@@ -87,30 +109,44 @@ def connect(url: str, timeout_s: float) -> Client:
 
 
 class RedisSharedCache:
-    """The cache layer that all replicas share (`SharedCache[Link]`)."""
+    """The cache layer that all replicas share (`SharedCache[Link]`). What an earlier life of the server took in is not served.
+
+    Nor is it filled with what was loaded before its present life was heard of: the marker that would refuse an old value may be
+    gone. So a fill names the life that this process knew when the load began, and the server takes it in that life only.
+    """
 
     def __init__(self, client: Client, marker_ttl_ms: int) -> None:
         self._redis = client
         self._marker_ttl_ms = marker_ttl_ms
+        self._run = b""
+        self._run_since_us = 0
         self._get, self._fill = client.register_script(_GET), client.register_script(_FILL)
         self._invalidate, self._release = client.register_script(_INVALIDATE), client.register_script(_RELEASE)
 
     async def get(self, key: str) -> Entry[Link] | None:
         asked_at_us = monotonic_us()  # before the answer, so that an entry never seems to live longer than it does
         with _as_cache_error():
-            version, body, cost_us, left_ms = await self._get(keys=[link_key(key)])
+            version, body, cost_us, left_ms, run = await self._get(keys=[link_key(key)])
+        self._heard_of(run)
         if version is None or body is None:
             return None
         fresh_until_us = asked_at_us + (int(left_ms) * 1000 if int(left_ms) >= 0 else 3_600_000_000)  # no TTL: write-behind
         return Entry(int(version), decode_link(body) if body else None, fresh_until_us, int(cost_us))
 
     async def fill(self, key: str, entry: Entry[Link]) -> bool:
-        ttl_ms = (entry.fresh_until_us - monotonic_us()) // 1000
-        if ttl_ms <= 0:
+        now_us = monotonic_us()
+        ttl_ms = (entry.fresh_until_us - now_us) // 1000
+        # Of a load that began before this process knew the present life, nobody here can tell in which life it did.
+        if ttl_ms <= 0 or now_us - entry.cost_us < self._run_since_us:
             return False
         body = encode_link(entry.value) if entry.value else b""
         with _as_cache_error():
-            return bool(await self._fill(keys=[link_key(key)], args=[entry.version, body, entry.cost_us, ttl_ms]))
+            args = [entry.version, body, entry.cost_us, ttl_ms, self._run]
+            answer = await self._fill(keys=[link_key(key)], args=args)
+        if isinstance(answer, bytes):
+            self._heard_of(answer)
+            return False
+        return bool(answer)
 
     async def invalidate(self, key: str, version: int) -> None:
         with _as_cache_error():
@@ -123,6 +159,12 @@ class RedisSharedCache:
     async def release(self, key: str, token: str) -> None:
         with _as_cache_error():
             await self._release(keys=[f"{{su}}:lock:{key}"], args=[token])
+
+    def _heard_of(self, run: bytes) -> None:
+        if run != self._run:
+            # Who has never heard of any life has loaded nothing in an earlier one.
+            self._run_since_us = monotonic_us() if self._run else 0
+            self._run = run
 
 
 class RedisInvalidations:
@@ -137,15 +179,27 @@ class RedisInvalidations:
             await self._redis.publish(CHANNEL, f"{code} {version}")
 
     async def listen(self) -> AsyncIterator[tuple[str, int] | None]:
-        """(code, version) as announced; None once the subscription stands. Raises `CacheUnavailable` when it breaks."""
+        """(code, version) as announced; None once the subscription stands. Raises `CacheUnavailable` when it breaks.
+
+        A server that says nothing for `PING_EVERY_S` is asked whether it is there, and counts as lost when it has not answered
+        `SILENT_PINGS` of these: a connection into a black hole breaks by itself only after minutes.
+        """
         with _as_cache_error():
             async with self._redis.pubsub() as subscription:
-                await subscription.subscribe(CHANNEL)
+                async with within(SUBSCRIBE_WITHIN_S):
+                    await subscription.subscribe(CHANNEL)
+                unanswered = 0
                 while True:
-                    message = await subscription.get_message(timeout=5.0)
+                    message = await subscription.get_message(timeout=PING_EVERY_S)
                     if message is None:
-                        await subscription.ping()
-                    elif message["type"] == "subscribe":
+                        if unanswered == SILENT_PINGS:
+                            raise TimeoutError(f"no word from Redis after {SILENT_PINGS} pings")
+                        async with within(SUBSCRIBE_WITHIN_S):
+                            await subscription.ping()
+                        unanswered += 1
+                        continue
+                    unanswered = 0
+                    if message["type"] == "subscribe":
                         yield None
                     elif message["type"] == "message":
                         code, _, version = message["data"].decode().partition(" ")
@@ -203,7 +257,9 @@ def _visitors_key(code: str, day: str) -> str:
 def _as_cache_error() -> Iterator[None]:
     try:
         yield
-    except (RedisError, OSError, TimeoutError) as error:
+    except (RedisError, OSError, TimeoutError, RuntimeError) as error:
+        if not is_of_the_connection(error):
+            raise
         raise CacheUnavailable(f"Redis: {type(error).__name__}", maybe_done=not _never_sent(error)) from error
 
 
@@ -211,8 +267,15 @@ def _as_cache_error() -> Iterator[None]:
 def as_store_error(doing: str, kind: type[StoreError]) -> Iterator[None]:
     try:
         yield
-    except (RedisError, OSError, TimeoutError) as error:
+    except (RedisError, OSError, TimeoutError, RuntimeError) as error:
+        if not is_of_the_connection(error):
+            raise
         raise kind(f"Redis {doing}: {type(error).__name__}", may_have_happened=not _never_sent(error)) from error
+
+
+def is_of_the_connection(error: Exception) -> bool:
+    """uvloop says with a RuntimeError that a connection was closed when something was to be written, and redis-py passes it on."""
+    return not isinstance(error, RuntimeError) or "closed" in str(error)
 
 
 def _never_sent(error: Exception) -> bool:

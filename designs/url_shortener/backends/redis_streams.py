@@ -20,11 +20,12 @@ import orjson
 from redis.exceptions import ResponseError
 
 from designs.building_blocks.dead_letter_queue import DeadLetter, DeadLettersFull
-from designs.url_shortener.backends.redis import Client, as_store_error, decode_link, encode_link, link_key
+from designs.url_shortener.backends.redis import RUN, Client, as_store_error, decode_link, encode_link, link_key
 from designs.url_shortener.links import Link
 from designs.url_shortener.ports import Delivery, QueueError, QueueFull
 
 GROUP = "workers"
+LOOK_BACK_EVERY_S = 2.0
 CLICKS = "{su}:clicks"
 DEAD = "{su}:clicks:dead"
 PARKED = "{su}:clicks:parked"
@@ -54,14 +55,17 @@ if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[1], ARGV[1])
 return redis.call('ZREM', KEYS[2], ARGV[1])
 """
-_PEND = """
+_PEND = (
+    RUN
+    + """
 if redis.call('EXISTS', KEYS[1]) == 1 and (redis.call('HGET', KEYS[1], 'd') or '') ~= '' then return 0 end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[3]) then return -1 end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'v', ARGV[1], 'd', ARGV[2], 'c', 0)
+redis.call('HSET', KEYS[1], 'v', ARGV[1], 'd', ARGV[2], 'c', 0, 'r', run)
 redis.call('XADD', KEYS[2], '*', 'b', ARGV[2])
 return 1
 """
+)
 
 
 class RedisPendingLinks:
@@ -87,7 +91,7 @@ class RedisPendingLinks:
         return answer == 1
 
     async def holds(self, code: str) -> Link | None:
-        """The link as Redis has it, waiting or cached."""
+        """The link as Redis has it, waiting or cached, from an earlier life of the server too: ask the store first."""
         with as_store_error("HGET", QueueError):
             body = await self._redis.hget(link_key(code), "d")
         return decode_link(body) if body else None
@@ -195,12 +199,16 @@ class RedisDeadLetterQueue:
 
 
 class _Stream:
-    """One consumer's view of a stream: first what it took and did not finish, then what silent consumers hold, then new."""
+    """One consumer's view of a stream: first what it took and did not finish, then what silent consumers hold, then new.
+
+    It looks back every `LOOK_BACK_EVERY_S`: an answer may be lost with what it brought, and a server that comes back from its log
+    may have forgotten that something was done. Nobody need be told of either.
+    """
 
     def __init__(self, client: Client, key: str, consumer: str, reclaim_ms: int = 30_000) -> None:
         self._redis, self._key, self._consumer, self._reclaim_ms = client, key, consumer, reclaim_ms
         self._done = client.register_script(_DONE)
-        self._looked_back = False
+        self._look_back_at_s = 0.0
         self._reclaimed_at_s = 0.0
         self.unfinished: set[str] = set()
 
@@ -225,9 +233,10 @@ class _Stream:
 
     async def _receive(self, limit: int, wait_ms: int) -> list[Delivery]:
         taken: list[Delivery] = []
-        if self.unfinished or not self._looked_back:
+        if self.unfinished or time.monotonic() >= self._look_back_at_s:
             own = await self._read("0", limit, 0)
-            self._looked_back = len(own) < limit  # a predecessor may have held more than one page
+            if len(own) < limit:  # there may be more than one page
+                self._look_back_at_s = time.monotonic() + LOOK_BACK_EVERY_S
             self.unfinished.intersection_update(identity for identity, _ in own)
             taken = await self._with_deliveries(own)
         if len(taken) < limit and time.monotonic() - self._reclaimed_at_s >= self._reclaim_ms / 4000:

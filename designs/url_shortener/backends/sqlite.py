@@ -226,7 +226,7 @@ def _link(row: tuple[Any, ...]) -> Link:
     return Link(code, url, owner, created_at_us, version, expires_at_us, max_visits, *flags, request_id)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     """One verb on its way through a thread, and the future its caller waits on."""
 
@@ -235,6 +235,7 @@ class _Job:
     future: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = field(default=None)
+    may_have_happened: bool = False  # whatever the error says
 
 
 class SqliteFile:
@@ -313,7 +314,12 @@ class _Lane:
                 raise StoreError(f"{MAX_WAITING} operations wait for SQLite already", may_have_happened=False)
             self._jobs.append(job)
             self._wake.notify()
-        result: T = await job.future
+        try:
+            result: T = await job.future
+        except asyncio.CancelledError:  # out of patience: what has not begun need not begin
+            with self._wake, contextlib.suppress(ValueError):
+                self._jobs.remove(job)
+            raise
         return result
 
     def close(self) -> None:
@@ -342,6 +348,7 @@ class _Lane:
 
     def _transact(self, jobs: Sequence[_Job]) -> None:
         changes_before = self._db.total_changes
+        committing = False
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for job in jobs:
@@ -350,6 +357,7 @@ class _Lane:
                 if job.error is not None:
                     self._db.execute("ROLLBACK TO job")
                 self._db.execute("RELEASE job")
+            committing = True
             self._db.execute("COMMIT")
             # A commit that changed nothing writes no log. One whose changes were all undone does.
             self.syncs += self._db.total_changes > changes_before
@@ -358,6 +366,16 @@ class _Lane:
                 self._db.execute("ROLLBACK")
             for job in jobs:
                 job.error = error
+                job.may_have_happened = committing and _may_be_on_disk(error)
+
+
+def _may_be_on_disk(error: sqlite3.Error) -> bool:
+    """Whether a commit that failed like this may be found done after a crash.
+
+    A commit that had no room or no lock wrote nothing that counts. One that failed to write or to sync may have left its frames in
+    the log whole, and whoever opens the file after a crash takes what is whole for committed.
+    """
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 
 
 def _attempt(job: _Job, db: sqlite3.Connection) -> None:
@@ -372,8 +390,8 @@ def _settle(jobs: Sequence[_Job]) -> None:
         if job.future.done():  # the caller gave up waiting
             continue
         if isinstance(job.error, sqlite3.Error):
-            # A rolled-back transaction leaves no trace: full disk, lock time-out and I/O error are all definite.
-            job.future.set_exception(StoreError(f"SQLite: {job.error}", may_have_happened=False))
+            # A transaction that was rolled back leaves no trace, unless its commit had begun to write.
+            job.future.set_exception(StoreError(f"SQLite: {job.error}", may_have_happened=job.may_have_happened))
         elif job.error is not None:
             job.future.set_exception(job.error)
         else:

@@ -20,6 +20,7 @@ from loadtests.generator.one_shot_timer import LoopTimer
 from loadtests.generator.open_loop import LoadGenerator
 from loadtests.result import SafetyCheck
 from loadtests.workload import Exchange, Mix, Target
+from tests.loadtests.no_history import NoHistory
 from tests.loadtests.simulated_server import SimulatedNetwork, SimulatedServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the clocks are Linux's")
@@ -34,7 +35,7 @@ class QuietGenerator(LoadGenerator):
     cpu_ratio = property(lambda self: 0.2, lambda self, value: None)  # type: ignore[assignment]
 
 
-class Remembering:
+class Remembering(NoHistory):
     mixes: Mapping[str, Mix] = {"reads": MIX}
     default_mix: Mapping[str, str] = {"": "reads"}
 

@@ -18,6 +18,7 @@ from loadtests.cpu_clock import Unreadable
 from loadtests.generator.open_loop import run
 from loadtests.result import Result, SafetyCheck
 from loadtests.workload import Exchange, Mix, Target
+from tests.loadtests.no_history import NoHistory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the clocks are Linux's")
 
@@ -55,7 +56,7 @@ def server(name: str, work: int) -> Iterator[Target]:
         process.communicate()
 
 
-class Counting:
+class Counting(NoHistory):
     """A workload that remembers what it was told."""
 
     mixes: Mapping[str, Mix] = {"reads": MIX}

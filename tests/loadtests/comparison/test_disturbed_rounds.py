@@ -15,13 +15,14 @@ from loadtests.generator.one_shot_timer import LoopTimer
 from loadtests.generator.open_loop import LoadGenerator
 from loadtests.result import SafetyCheck
 from loadtests.workload import Exchange, Mix, Target
+from tests.loadtests.no_history import NoHistory
 from tests.loadtests.simulated_server import SimulatedNetwork, SimulatedServer
 
 MIX = Mix("reads", "readers", {"get": 1.0}, keys=10, zipf_s=0.0, rate_per_s=600)
 URL = "http://127.0.0.1:1"
 
 
-class Reads:
+class Reads(NoHistory):
     mixes: Mapping[str, Mix] = {MIX.name: MIX}
     default_mix: Mapping[str, str] = {"": MIX.name}
 

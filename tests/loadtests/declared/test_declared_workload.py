@@ -11,7 +11,7 @@ import pytest
 from loadtests.declared.declared_workload import DeclaredWorkload
 from loadtests.declared.workload_file import WorkloadFile
 from loadtests.generator.arrivals import make_plan
-from loadtests.workload import NO_ANSWER, NOT_SENT, Exchange, SeedingFailed, Target
+from loadtests.workload import NO_ANSWER, NOT_SENT, Exchange, SeedingFailed, Target, Workload
 
 A = Target("a", {}, ["http://127.0.0.1:1/v1/"], "", [], {})
 B = Target("b", {}, ["http://127.0.0.1:2"], "", [], {})
@@ -78,6 +78,13 @@ def test_nothing_follows_a_step_that_failed(status: int) -> None:
 
     assert workload.encode(A, exchange("read", 1), exchange("put", 0, status)) is None
     assert workload.encode(A, exchange("again", 2), exchange("read", 1, status)) is None, "nor one that expected nothing"
+
+
+def test_a_file_is_checked_by_its_own_mix_and_keeps_no_history() -> None:
+    workload: Workload = declared(PUT)
+    assert (workload.check_mix, workload.deadline_s(A)) == ("n", None)
+    with pytest.raises(RuntimeError, match="keeps no history"):
+        workload.recorded(A)
 
 
 def test_a_request_of_weight_0_is_planned_only_where_it_follows() -> None:

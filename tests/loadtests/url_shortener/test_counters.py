@@ -12,7 +12,17 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisDown
 
-from loadtests.url_shortener.counters import COUNTERS, PORT_CALLS, RedisCounter, queued_clicks, redis_counters, service_counters
+from loadtests.url_shortener.counters import (
+    COUNTERS,
+    PORT_CALLS,
+    RedisCounter,
+    buffered_clicks,
+    cache_failures,
+    declared_losses,
+    queued_clicks,
+    redis_counters,
+    service_counters,
+)
 
 SERVICE = """\
 # HELP sd_backend_calls_total Calls of a backend
@@ -53,6 +63,21 @@ sd_clicks_dead_lettered_total 4
 sd_queue_depth{queue="clicks"} 6
 sd_queue_depth{queue="clicks_dead"} 1
 """
+
+
+def test_what_is_declared_lost_and_what_the_cache_failed_at_is_read_without_parsing_the_page() -> None:
+    assert declared_losses([SERVICE, WORKER, SERVICE]) == {"dropped": 2 + 4 + 2, "unsure": 6}
+    assert declared_losses([""]) == {"dropped": 0, "unsure": 0}
+    assert cache_failures(SERVICE) == 0
+    failing = """\
+sd_cache_unavailable_total 5.0
+sd_breaker_opened_total{breaker="shared_cache"} 2.0
+sd_backend_calls_total{backend="redis",op="shared_invalidate",outcome="error"} 3.0
+sd_backend_calls_total{backend="redis",op="shared_invalidate",outcome="ok"} 100.0
+sd_backend_calls_total{backend="redis",op="publish",outcome="error"} 100.0
+"""
+    assert cache_failures(failing) == 10
+    assert buffered_clicks(["sd_clicks_buffered 3.0\n", "sd_clicks_buffered 4.0\n", WORKER]) == 7
 
 
 def test_work_is_summed_over_all_processes() -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loadtests.generator.arrivals import make_plan
 from loadtests.generator.open_loop import LoadGenerator
+from loadtests.history.operation import HistoryItem, Observation, Operation, Struck
+from loadtests.history.recorded import Header, read_history, write_history
 from loadtests.result import SafetyCheck
 from loadtests.url_shortener import workload as module
 from loadtests.url_shortener.mixes import MIXES
 from loadtests.url_shortener.requests import VISITORS, json_body, location, unknown_code
-from loadtests.url_shortener.workload import UrlShortenerWorkload
+from loadtests.url_shortener.workload import JUDGE, UrlShortenerWorkload
 from loadtests.workload import NOT_SENT, Exchange, Mix, SeedingFailed, Target, Workload
 from tests.loadtests.url_shortener.tiny_shortener import API_KEY, Flaw, TinyShortener, running
 
@@ -43,8 +47,10 @@ def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STALENESS_ALLOWANCE_S", 0.05)
 
 
-async def load(target: Target, mix: Mix, rounds: int = 1, duration_s: float = 0.25) -> tuple[UrlShortenerWorkload, list[Exchange]]:
-    workload = UrlShortenerWorkload()
+async def load(
+    target: Target, mix: Mix, rounds: int = 1, duration_s: float = 0.25, *, keep: bool = False
+) -> tuple[UrlShortenerWorkload, list[Exchange]]:
+    workload = UrlShortenerWorkload(keep=keep)
     await workload.seed(target, mix, SEED)
     generator = LoadGenerator(target.urls)
     exchanges: list[Exchange] = []
@@ -108,6 +114,107 @@ def test_a_right_shortener_is_valid_in_every_respect(replicas: int) -> None:
 )
 def test_a_flawed_shortener_is_caught(flaw: Flaw, caught_by: str) -> None:
     assert verdicts(run(judged(flaw)))[caught_by] == "invalid"
+
+
+EVERYTHING = replace(MIXES["everything"], keys=40, rate_per_s=800.0)
+WITHOUT_ENDS = replace(EVERYTHING, ratios={**EVERYTHING.ratios, "brief": 0.0})  # whose end takes a second to see
+
+
+def kept(flaw: Flaw = "", replicas: int = 2) -> tuple[Sequence[SafetyCheck], Header, list[HistoryItem]]:
+    async def main() -> tuple[Sequence[SafetyCheck], Header, list[HistoryItem]]:
+        async with running(TinyShortener(flaw), replicas) as target:
+            mix = EVERYTHING if flaw in ("", "forgets ends") else WITHOUT_ENDS
+            workload, _ = await load(target, mix, duration_s=0.5, keep=True)
+            checks = await workload.check(target)
+            return (checks, *workload.recorded(target))
+
+    return run(main())  # type: ignore[no-any-return]
+
+
+def test_a_right_shortener_that_is_asked_for_everything_is_valid_and_so_is_its_history_alone(tmp_path: Path) -> None:
+    checks, header, items = kept()
+    assert set(verdicts(checks).values()) == {"valid"}, checks
+    assert len(checks) == 10
+    assert JUDGE(header, items) == checks
+    write_history(tmp_path / "history.jsonl", header, items)
+    assert JUDGE(*read_history(tmp_path / "history.jsonl")) == checks
+    asked = {item.f for item in items if isinstance(item, Operation)}
+    assert asked == {"create", "edit", "delete", "visit", "guess", "stats", "tally", "look"}
+    looked = {(item.key, item.node) for item in items if isinstance(item, Operation) and item.f == "look"}
+    assert {(code, "replica-2") for code, _ in looked} | {(code, "replica-1") for code, _ in looked} == looked, "each is asked"
+    assert API_KEY not in (tmp_path / "history.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flaw", "caught_by"),
+    [
+        ("hides what it missed", "a new link is found at once"),
+        ("gives an alias twice", "an alias is given to one link only"),
+        ("counts visits late", "no link is opened more often than its cap"),
+        ("forgets ends", "no link is opened after its expiry, and none refused before it"),
+        ("forgets keys", "an Idempotency-Key stands for one link"),
+        ("brings back", "no acknowledged link is lost"),
+        ("cuts hashes", "no two links share a code"),
+    ],
+)
+def test_what_is_asked_for_with_everything_shows_each_of_these_flaws(flaw: Flaw, caught_by: str) -> None:
+    checks, header, items = kept(flaw)
+    [check] = [check for check in checks if check.name == caught_by]
+    assert check.verdict == "invalid"
+    assert 1 <= len(check.witness) <= 6
+    assert JUDGE(header, items) == checks
+
+
+def test_a_history_is_kept_only_when_it_is_wanted() -> None:
+    async def main() -> None:
+        async with running(TinyShortener()) as target:
+            workload, _ = await load(target, ALL_OPS)
+            with pytest.raises(RuntimeError, match="keep=True"):
+                workload.recorded(target)
+
+    run(main())
+
+
+def test_faults_and_observations_become_part_of_the_history_on_its_own_clock() -> None:
+    async def main() -> None:
+        async with running(TinyShortener()) as target:
+            workload = UrlShortenerWorkload(keep=True)
+            began_s = time.monotonic()
+            await workload.seed(target, ALL_OPS, SEED)
+            now_s = time.monotonic()
+            workload.strike(target, Struck("kill", "replica-1", now_s, now_s + 1.0, "named", {"x": 1.0}, "killed"))
+            workload.note(target, Observation("losses", "replica-1", now_s, {"dropped": 3}))
+            workload.read_page(target, "click-worker", now_s, "sd_clicks_dead_lettered_total 4.0\n")
+            header, items = workload.recorded(target)
+            assert header.nodes == ("replica-1",)
+            [struck] = [item for item in items if isinstance(item, Struck)]
+            assert (struck.schedule, struck.attributes, struck.detail) == ("named", {"x": 1.0}, "killed")
+            assert 0 <= struck.began_s <= now_s - began_s
+            assert struck.ended_s == pytest.approx(struck.began_s + 1.0)
+            said = [item for item in items if isinstance(item, Observation) and item.at_s == struck.began_s]
+            assert [(item.f, item.node, item.value) for item in said] == [
+                ("losses", "replica-1", {"dropped": 3}),
+                ("losses", "click-worker", {"dropped": 4, "unsure": 0}),
+                ("cache", "click-worker", {"errors": 0}),
+            ]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("knobs", "deadline_s"),
+    [
+        ({"cache": "aside", "cache_layers": "both"}, 0.05),
+        ({"cache": "write-behind", "cache_layers": "redis"}, 0.05),
+        ({"cache": "none", "cache_layers": "both"}, None),
+        ({"cache": "aside", "cache_layers": "process"}, None),
+    ],
+)
+def test_an_answer_may_take_the_caches_deadline_longer_where_there_is_a_shared_cache(
+    knobs: dict[str, str], deadline_s: float | None
+) -> None:
+    target = Target("x", {**knobs, "cache_deadline_ms": 50.0}, ["http://127.0.0.1:1"], "", [], {})
+    assert UrlShortenerWorkload().deadline_s(target) == deadline_s
 
 
 def test_a_declared_drop_is_no_flaw() -> None:

@@ -6,14 +6,17 @@ Small enough to see that it is right, and wrong on purpose where a flaw is named
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from loadtests.workload import Target
+from tests.known_bad.id_generation import md5_prefix_code
 
 API_KEY = "tiny-key"
 Flaw = Literal[
@@ -28,6 +31,13 @@ Flaw = Literal[
     "hides clicks",
     "no statistics",
     "slow to appear",
+    "hides what it missed",
+    "gives an alias twice",
+    "counts visits late",
+    "forgets ends",
+    "forgets keys",
+    "brings back",
+    "cuts hashes",
 ]
 REASONS = {
     200: "OK",
@@ -37,6 +47,8 @@ REASONS = {
     302: "Found",
     401: "Unauthorized",
     404: "Not Found",
+    409: "Conflict",
+    410: "Gone",
 }
 
 
@@ -55,15 +67,20 @@ class TinyShortener:
     visits: int = 0
     unauthorized: int = 0
     unseen: set[str] = field(default_factory=set)  # made by a single create, not opened yet
+    missed: set[str] = field(default_factory=set)  # codes that somebody asked for in vain
+    by_key: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def make(self, url: str) -> dict[str, Any]:
+    def make(self, url: str, **asked: Any) -> dict[str, Any]:
         self.made += 1
         number = self.made - 1 if self.flaw == "duplicate code" and self.made % 50 == 0 else self.made
-        code = f"c{number:06d}"
-        self.links[code] = {"code": code, "url": url, "version": 1}
+        code = asked.get("alias") or f"c{number:06d}"
+        if self.flaw == "cuts hashes" and "alias" not in asked:
+            code = md5_prefix_code(url, 7)
+        self.links[code] = {"code": code, "url": url, "version": self.made, "left": asked.get("max_visits")}
+        self.links[code]["ends"] = dt.datetime.fromisoformat(asked["expires_at"]).timestamp() if "expires_at" in asked else None
         return self.links[code]
 
-    def answer(self, method: str, path: str, body: bytes, api_key: str) -> tuple[int, Any, str]:
+    def answer(self, method: str, path: str, body: bytes, api_key: str, request_key: str = "") -> tuple[int, Any, str]:
         """Status, JSON document or text, Location."""
         path, _, _ = path.partition("?")
         if path == "/metrics":
@@ -72,15 +89,21 @@ class TinyShortener:
             if api_key != f"Bearer {API_KEY}":
                 self.unauthorized += 1
                 return 401, {"status": 401}, ""
-            return self.api(method, path.removeprefix("/api/v1/links").strip("/"), body)
+            return self.api(method, path.removeprefix("/api/v1/links").strip("/"), body, request_key)
         return self.visit(method, path[1:])
 
-    def api(self, method: str, rest: str, body: bytes) -> tuple[int, Any, str]:
+    def api(self, method: str, rest: str, body: bytes, request_key: str) -> tuple[int, Any, str]:
         document = json.loads(body) if body else {}
         if rest == "bulk":
             return 200, {"items": [{"status": 201, "link": self.make(link["url"])} for link in document["links"]]}, ""
         if not rest:
-            link = self.make(document["url"])
+            if request_key in self.by_key and self.flaw != "forgets keys":
+                return 201, self.by_key[request_key], ""
+            if document.get("alias") in self.links and self.flaw != "gives an alias twice":
+                return 409, {"status": 409}, ""
+            link = self.make(**document)
+            if request_key:
+                self.by_key[request_key] = link
             self.unseen.add(link["code"])
             return 201, link, ""
         code, _, what = rest.partition("/")
@@ -93,22 +116,31 @@ class TinyShortener:
             return 200, {"code": code, "clicks": self.clicks.get(code, 0), "bots": 0}, ""
         if method == "PATCH":
             self.old.setdefault(code, link["url"])
-            edited = {**link, "url": document["url"], "version": link["version"] + 1}
+            self.made += 1
+            edited = {**link, "url": document["url"], "version": self.made}
             if self.flaw != "lost edit":
                 self.links[code] = edited
             return 200, edited, ""
         if method == "DELETE":
-            del self.links[code]
+            if self.flaw != "brings back":
+                del self.links[code]
             return 204, None, ""
         return 200, link, ""
 
     def visit(self, method: str, code: str) -> tuple[int, Any, str]:
         preview, code = code.endswith("+"), code.rstrip("+")
         link = self.links.get(code)
-        if link is None:
+        if link is None or (self.flaw == "hides what it missed" and code in self.missed):
+            self.missed.add(code)
             return 404, {"status": 404}, ""
         if preview:
             return 200, link, ""
+        if link["ends"] is not None and time.time() >= link["ends"] and self.flaw != "forgets ends":
+            return 410, {"status": 410}, ""
+        if link["left"] is not None and method == "GET":
+            if link["left"] <= 0 and self.flaw != "counts visits late":
+                return 410, {"status": 410}, ""
+            link["left"] -= 1
         if self.flaw == "slow to appear" and code in self.unseen:
             self.unseen.discard(code)
             return 404, {"status": 404}, ""
@@ -151,7 +183,7 @@ class TinyShortener:
                 headers = dict(line.lower().split(": ", 1) for line in lines if line)
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 api_key = headers.get("authorization", "").replace("bearer", "Bearer")
-                status, document, location = self.answer(method, path, body, api_key)
+                status, document, location = self.answer(method, path, body, api_key, headers.get("idempotency-key", ""))
                 text = document if isinstance(document, str) else json.dumps(document) if document is not None else ""
                 answer = [f"HTTP/1.1 {status} {REASONS[status]}", f"Content-Length: {len(text.encode())}"]
                 answer += [f"Location: {location}"] if location else []

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from designs.building_blocks.cache_layers import CacheUnavailable, Entry
 from designs.building_blocks.dead_letter_queue import DeadLetterQueue
+from designs.building_blocks.deadline import within
 from designs.building_blocks.stampede import monotonic_us
+from designs.url_shortener.backends import redis as redis_backend
 from designs.url_shortener.backends.memory import MemoryClickQueue, MemoryVisitorCounter
 from designs.url_shortener.backends.redis import (
     Client,
@@ -392,3 +395,93 @@ async def may_have_happened(verb: str, client: Client) -> bool:
         await STORE_VERBS[verb](client)
     assert isinstance(failed.value, QueueError) or "visitors" in verb or verb == "lease"
     return failed.value.may_have_happened
+
+
+class SlowWire(Wire):
+    """Answers arrive late, whole and in order."""
+
+    delay_s = 0.0
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                await asyncio.sleep(self.delay_s)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+def test_an_answer_that_comes_after_its_caller_has_left_is_never_taken_for_another_ones(redis_url: str) -> None:
+    async def run() -> None:
+        rng = random.Random(7)
+        async with SlowWire(redis_url) as wire, client_of(wire.url) as client:
+            keys = [f"key {number}" for number in range(100)]
+            await client.mset({key: key for key in keys})
+            wire.delay_s = 0.005
+            answers: list[tuple[str, bytes]] = []
+
+            async def ask(key: str) -> None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(rng.uniform(0, 0.06)):
+                        answers.append((key, await client.get(key)))
+
+            for _ in range(4):
+                await asyncio.gather(*map(ask, keys))
+            assert 0 < len(answers) < 4 * len(keys), "some were in time and some were not, else this shows nothing"
+            assert all(key.encode() == answer for key, answer in answers)
+            wire.delay_s = 0
+            # All connections are there again: what was left behind holds none of them.
+            assert await asyncio.gather(*map(client.get, keys * 2)) == [key.encode() for key in keys * 2]
+
+    asyncio.run(run())
+
+
+def test_a_subscription_into_a_black_hole_breaks_by_itself(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_backend, "PING_EVERY_S", 0.02)
+
+    async def run() -> None:
+        async with Wire(redis_url) as wire, client_of(wire.url) as client:
+            listening = aiter(RedisInvalidations(client).listen())
+            assert await anext(listening) is None
+            news = asyncio.ensure_future(anext(listening))
+            await asyncio.sleep(0.2)  # ten pings, each answered
+            assert not news.done()
+            wire.silent = True
+            with pytest.raises(CacheUnavailable):
+                await asyncio.wait_for(news, 10)
+
+    asyncio.run(run())
+
+
+def test_a_deadline_holds_however_many_wait_for_a_server_that_answers_nothing(redis_url: str) -> None:
+    """The driver swallows a cancellation now and then, and would go on waiting for its own time-out."""
+
+    async def run() -> None:
+        async with Wire(redis_url) as wire, client_of(wire.url, timeout_s=60) as client:
+            await asyncio.gather(*(client.get("a") for _ in range(20)))
+            wire.silent = True
+
+            async def ask() -> None:
+                with suppress(TimeoutError):
+                    async with within(0.05):
+                        await client.get("a")
+
+            waiting = [asyncio.create_task(ask()) for _ in range(400)]
+            _, late = await asyncio.wait(waiting, timeout=10)
+            await wire.cut()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            assert not late
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_was_closed_before_a_command_was_written_is_an_outage_and_any_other_runtime_error_a_mistake() -> None:
+    """uvloop's words for it; asyncio says nothing and drops what is written."""
+    closed = RuntimeError("unable to perform operation on <TCPTransport closed=True reading=False>; the handler is closed")
+    with pytest.raises(QueueError) as failed, redis_backend.as_store_error("publish", QueueError):
+        raise closed
+    assert failed.value.may_have_happened  # of several pieces the first may have gone
+    with pytest.raises(CacheUnavailable), redis_backend._as_cache_error():
+        raise closed
+    with pytest.raises(RuntimeError, match="dictionary changed"), redis_backend._as_cache_error():
+        raise RuntimeError("dictionary changed size during iteration")

@@ -212,3 +212,74 @@ async def _all_or_none(folder: Path) -> None:
     assert (await store.stats("abc", 1, "2026-03-02")).clicks == 0
     assert [*await store.apply({"good": [click_store_contract.count()]})] == ["good"]
     await store.close()
+
+
+class FailingCommit:
+    """A connection whose commits fail as the system makes them fail; what the driver does is its own."""
+
+    def __init__(self, db: sqlite3.Connection, errorcode: int) -> None:
+        self._db, self._errorcode = db, errorcode
+
+    def execute(self, statement: str, *args: Any) -> Any:
+        if statement == "COMMIT" and self._errorcode:
+            error = sqlite3.OperationalError("as the disk has it")
+            error.sqlite_errorcode = self._errorcode
+            raise error
+        return self._db.execute(statement, *args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+
+@pytest.mark.parametrize(
+    ("errorcode", "may_have_happened"),
+    [
+        (sqlite3.SQLITE_IOERR_FSYNC, True),
+        (sqlite3.SQLITE_IOERR_WRITE, True),
+        (sqlite3.SQLITE_FULL, False),
+        (sqlite3.SQLITE_BUSY, False),
+    ],
+)
+def test_a_commit_that_failed_at_the_disk_may_be_found_done_after_a_crash_and_one_without_room_may_not(
+    errorcode: int, may_have_happened: bool, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        store = SqliteLinkStore(tmp_path / "links.db")
+        lane: Any = store._file._writer
+        healthy, lane._db = lane._db, FailingCommit(lane._db, errorcode)
+        try:
+            with pytest.raises(StoreError) as failed:
+                await store.insert_if_absent(link("first"))
+            assert failed.value.may_have_happened is may_have_happened
+            assert await store.get("first") is None, "for those who live on, it has not happened"
+            lane._db = healthy
+            assert await store.insert_if_absent(link("second")) is None
+            assert await store.get("second") == link("second")
+        finally:
+            lane._db = healthy
+            await store.close()
+
+    asyncio.run(scene())
+
+
+def test_a_write_whose_caller_gave_up_before_it_began_is_not_done(tmp_path: Path) -> None:
+    async def scene() -> None:
+        file = SqliteFile(tmp_path / "links.db", "CREATE TABLE IF NOT EXISTS t (x)")
+        began, go, done = threading.Event(), threading.Event(), list[str]()
+
+        def held(db: sqlite3.Connection) -> None:
+            began.set()
+            go.wait()
+            done.append("held")
+
+        first = asyncio.create_task(file.write(held))
+        await asyncio.to_thread(began.wait)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(file.write(lambda db: done.append("late")), 0.01)
+        go.set()
+        await first
+        await file.write(lambda db: done.append("next"))
+        assert done == ["held", "next"]
+        await file.close()
+
+    asyncio.run(scene())

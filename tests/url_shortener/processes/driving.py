@@ -43,10 +43,12 @@ PAUSE_AFTER_ERRORS_S = 0.05
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64)"
 
 
-def running(*, replicas: int = 1, redis_url: str | None = None, data_dir: Path | None = None, **knobs: Any) -> RunningDesign:
+def running(
+    *, replicas: int = 1, redis_url: str | None = None, data_dir: Path | None = None, faults: bool = False, **knobs: Any
+) -> RunningDesign:
     """The design, to be entered. Misses are not limited unless asked for: here one address is all the visitors."""
     chosen = build(ShortenerKnobs, {"misses_per_minute": 0, **knobs})
-    return RunningDesign(DESIGN, chosen, replicas=replicas, redis_url=redis_url, data_dir=data_dir)
+    return RunningDesign(DESIGN, chosen, replicas=replicas, redis_url=redis_url, data_dir=data_dir, faults=faults)
 
 
 class Api:

@@ -1,0 +1,65 @@
+"""A port whose calls end in time, and whose outcomes somebody hears of: the deadline that each call to the outside has.
+
+>>> store = GuardedPort(store, ["get", "page"], deadline_s=2, late=too_late, is_outage=is_outage, heard=lambda ok: None)
+
+A call that is late may still happen, unless it only reads; so the error that `late` makes has to say which it is. With `allow`, for
+instance that of a circuit breaker, calls are refused at once while it says no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+from designs.building_blocks.deadline import within
+
+T = TypeVar("T")
+
+
+class GuardedPort:
+    """The port with these awaited verbs guarded; the others are as they were.
+
+    `deadline_s`   seconds of a call; None for no deadline
+    `late(verb)`   the error of a call that took longer
+    `is_outage`    whether an error means that the server could not, and not that it would not
+    `heard(ok)`    is told of each outcome; a cancelled call says nothing
+    `allow()`      whether a call may be made now, and `refused(verb)` the error when it may not
+    """
+
+    def __init__(
+        self,
+        port: object,
+        verbs: Iterable[str],
+        *,
+        deadline_s: float | None,
+        late: Callable[[str], Exception],
+        is_outage: Callable[[Exception], bool],
+        heard: Callable[[bool], None],
+        allow: Callable[[], bool] | None = None,
+        refused: Callable[[str], Exception] | None = None,
+    ) -> None:
+        self._port = port
+
+        def guarded(verb: str, call: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+            async def ask(*args: Any, **kwargs: Any) -> T:
+                if allow is not None and not allow():
+                    raise (refused or late)(verb)
+                try:
+                    async with within(deadline_s) as deadline:
+                        answer = await call(*args, **kwargs)
+                except Exception as error:
+                    if isinstance(error, TimeoutError) and deadline.expired:
+                        heard(False)
+                        raise late(verb) from error
+                    heard(not is_outage(error))
+                    raise
+                heard(True)
+                return answer
+
+            return ask
+
+        for verb in verbs:
+            setattr(self, verb, guarded(verb, getattr(port, verb)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)

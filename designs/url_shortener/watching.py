@@ -1,0 +1,73 @@
+"""What a process notices by itself and logs once: servers that fail and come back, and background tasks that failed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+import structlog
+
+from designs.building_blocks.cache_layers import CacheUnavailable, SharedCache
+from designs.building_blocks.circuit_breaker import CircuitBreaker
+from designs.building_blocks.deadline import within
+from designs.building_blocks.dependencies import Dependency
+from designs.url_shortener.guards import READS, WRITES, Patience
+from designs.url_shortener.links import Link
+from designs.url_shortener.ports import LinkStore, StoreError
+
+PROBE_WITHIN_S = 0.5
+
+log = structlog.get_logger()
+
+
+def alarm(error: Exception) -> None:
+    """A background task failed in a way that nobody foresaw."""
+    log.error("background_task_failed", exc_info=error)
+
+
+def dependency(name: str, clock: Callable[[], float] = time.monotonic) -> Dependency:
+    """A server whose changes are logged: once each, not once per request."""
+
+    def tell(server: str, degraded: bool, lasted_s: float, signals: Sequence[str]) -> None:
+        if degraded:
+            log.warning("degraded", server=server, signals=list(signals))
+        else:
+            log.warning("recovered", server=server, seconds=round(lasted_s, 3))
+
+    return Dependency(name, clock, tell)
+
+
+async def probe_store(store: LinkStore, dependency: Dependency) -> None:
+    """Read, and where the last write failed write too."""
+    await _probe(dependency, READS, lambda: store.get("readyz"))
+    if WRITES in dependency.bad_signals():
+        await _probe(dependency, WRITES, lambda: store.lease_range("probe", 1))
+
+
+async def _probe(dependency: Dependency, signal: str, ask: Callable[[], Awaitable[object]]) -> None:
+    try:
+        async with within(PROBE_WITHIN_S):
+            await ask()
+    except (StoreError, TimeoutError):
+        dependency.hear(signal, False)
+    else:
+        dependency.hear(signal, True)
+
+
+async def probe_redis(
+    ping: Callable[[], Awaitable[bool]],
+    dependency: Dependency,
+    patiences: Collection[Patience],
+    breaker: CircuitBreaker | None,
+    shared: SharedCache[Link] | None,
+) -> None:
+    """Ping, and be the probe of each half-open breaker where no request comes along to be it. `breaker` is the shared cache's."""
+    if shared is not None and breaker is not None and breaker.state == "half-open":
+        with contextlib.suppress(CacheUnavailable):
+            await shared.get("readyz")
+    began_s = time.monotonic()
+    well = await ping()
+    for patience in patiences:
+        patience.probed(well, time.monotonic() - began_s)
+    dependency.probed(well)

@@ -1,0 +1,120 @@
+"""Each call to the outside ends in time, its outcome is heard, and its error says whether it may have happened."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from designs.building_blocks.guarded_port import GuardedPort
+from tests.virtual_time import now_s, run
+
+
+class Refused(Exception):
+    """The server said no."""
+
+
+class Down(Exception):
+    """The server could not."""
+
+
+class Late(Exception):
+    """The call took too long."""
+
+
+class Server:
+    """`work` takes `takes_s` and then raises `error`, if there is one."""
+
+    capacity = 3
+
+    def __init__(self) -> None:
+        self.takes_s, self.done = 0.1, 0
+        self.error: Exception | None = None
+
+    async def work(self, value: int) -> int:
+        await asyncio.sleep(self.takes_s)
+        if self.error is not None:
+            raise self.error
+        self.done += 1
+        return value
+
+    async def unguarded(self) -> str:
+        await asyncio.sleep(100)
+        return "at last"
+
+
+class Guarded:
+    def __init__(self, deadline_s: float | None = 1.0) -> None:
+        self.server, self.heard, self.allowed = Server(), list[bool](), True
+        self.port = GuardedPort(
+            self.server,
+            ["work"],
+            deadline_s=deadline_s,
+            late=Late,
+            is_outage=lambda error: isinstance(error, Down),
+            heard=self.heard.append,
+            allow=lambda: self.allowed,
+        )
+
+
+def test_an_answer_in_time_is_handed_on_and_heard_of() -> None:
+    guarded = Guarded()
+    assert run(guarded.port.work(7)) == 7
+    assert guarded.heard == [True]
+
+
+def test_a_call_that_takes_too_long_ends_at_its_deadline_with_the_error_that_was_given() -> None:
+    async def scene() -> None:
+        guarded = Guarded()
+        guarded.server.takes_s = 60
+        with pytest.raises(Late, match="work"):
+            await guarded.port.work(7)
+        assert now_s() == 1.0
+        assert (guarded.heard, guarded.server.done) == ([False], 0)
+
+    run(scene())
+
+
+def test_an_outage_is_bad_news_and_a_refusal_is_none() -> None:
+    guarded = Guarded()
+    guarded.server.error = Down()
+    with pytest.raises(Down):
+        run(guarded.port.work(7))
+    guarded.server.error = Refused()
+    with pytest.raises(Refused):
+        run(guarded.port.work(7))
+    assert guarded.heard == [False, True]
+
+
+def test_a_time_out_of_the_server_itself_is_not_taken_for_the_deadline() -> None:
+    guarded = Guarded()
+    guarded.server.error = TimeoutError("its own")
+    with pytest.raises(TimeoutError, match="its own"):
+        run(guarded.port.work(7))
+
+
+def test_a_caller_that_is_cancelled_says_nothing_about_the_server() -> None:
+    async def scene() -> None:
+        guarded = Guarded()
+        guarded.server.takes_s = 60
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(guarded.port.work(7), 0.5)
+        assert guarded.heard == []
+
+    run(scene())
+
+
+def test_while_calls_are_not_allowed_the_server_is_not_asked() -> None:
+    guarded = Guarded()
+    guarded.allowed = False
+    with pytest.raises(Late):
+        run(guarded.port.work(7))
+    assert (guarded.heard, guarded.server.done) == ([], 0)
+
+
+def test_what_is_not_guarded_is_as_it_was() -> None:
+    guarded = Guarded(deadline_s=None)
+    guarded.server.takes_s = 60
+    assert run(guarded.port.unguarded()) == "at last"
+    assert run(guarded.port.work(1)) == 1
+    assert guarded.port.capacity == 3

@@ -1,0 +1,96 @@
+"""The declarations: everything an exhibit names is there, and the launcher exchanges what it says and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from designs.building_blocks.knobs import build
+from designs.building_blocks.processes import ProcessSpec
+from loadtests.faults.named import read_schedule
+from loadtests.url_shortener import promises
+from workbench.catalogue import design_named
+from workbench.museum import serve
+from workbench.museum.exhibit import BadSwap, Exhibit, UnknownExhibit, chosen, exchange_parts, exhibits, flawed_start, place
+from workbench.museum.page import museum_page
+
+FOLDER = Path(serve.__file__).parent
+PROMISES = {value for name, value in vars(promises).items() if name.isupper() and isinstance(value, str)}
+
+
+def an_exhibit(**fields: object) -> Exhibit:
+    known: dict[str, object] = dict.fromkeys(Exhibit.__dataclass_fields__, "")
+    known |= {"name": "toy", "design": "url_shortener", "swaps": {}, "knobs": {}, "schedules": (), "seed": 1, "seconds": 1.0}
+    return Exhibit(**(known | fields))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("exhibit", exhibits().values(), ids=lambda exhibit: exhibit.name)
+def test_an_exhibit_names_checks_schedules_knobs_and_parts_that_there_are(exhibit: Exhibit) -> None:
+    assert exhibit.flagged_by in PROMISES
+    for word in exhibit.schedules:
+        assert read_schedule(word).faults
+    build(design_named(exhibit.design).processes().KNOBS, exhibit.knobs)
+    assert exhibit.swaps
+    for old, new in exhibit.swaps.items():
+        assert getattr(*place(old)) is not getattr(*place(new))
+        assert old.startswith("designs."), "only parts of the design are exchanged"
+        assert new.startswith("workbench.museum."), "and only for parts of the museum"
+    for said in (exhibit.title, exhibit.wrong, exhibit.seen_in, exhibit.tempting, exhibit.right_way):
+        assert said
+
+
+def test_every_part_of_the_museum_is_shown() -> None:
+    shown = {new for exhibit in exhibits().values() for new in exhibit.swaps.values()}
+    for name in ("url_shortener_flaws", "building_block_flaws"):
+        tree = ast.parse((FOLDER / f"{name}.py").read_text())
+        # A part stands in for another, or is what such a part is made of.
+        made = {node.name for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))}
+        text = "".join((FOLDER / f"{other}.py").read_text() for other in ("url_shortener_flaws", "building_block_flaws"))
+        for part in (part for part in made if not part.startswith("_")):
+            assert f"workbench.museum.{name}:{part}" in shown or text.count(part) > 1
+
+
+def test_an_exhibit_is_found_by_its_name_in_either_spelling() -> None:
+    assert [each.name for each in chosen(["hash-prefix", "sticky_negative"])] == ["hash_prefix", "sticky_negative"]
+    assert [each.name for each in chosen([])] == [*exhibits()]
+    with pytest.raises(UnknownExhibit, match="there is no exhibit 'nothing'; the exhibits are hash_prefix, "):
+        chosen(["nothing"])
+
+
+def test_the_launcher_is_told_what_the_design_would_have_been_told() -> None:
+    argv = ("python", "-m", "designs.url_shortener.serve", "service", "--port", "8000")
+    spec = ProcessSpec("replica-1", "service", argv, {"A": "b"}, url="http://127.0.0.1:8000")
+    flawed = flawed_start(exhibits()["hash_prefix"], spec)
+    assert flawed.argv == ("python", "-m", "workbench.museum.serve", "hash_prefix", "--", "service", "--port", "8000")
+    assert (flawed.name, flawed.role, flawed.env, flawed.url) == (spec.name, spec.role, spec.env, spec.url)
+
+
+def test_all_parts_are_found_before_the_first_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SimpleNamespace(Right=SimpleNamespace(verb="right"), Bad=SimpleNamespace(verb="bad"))
+    monkeypatch.setitem(sys.modules, "toy_parts", module)
+    with pytest.raises(BadSwap, match=r"there is no toy_parts:Right\.gone to exchange"):
+        exchange_parts(
+            an_exhibit(swaps={"toy_parts:Right.verb": "toy_parts:Bad.verb", "toy_parts:Right.gone": "toy_parts:Bad.verb"})
+        )
+    assert module.Right.verb == "right"
+    exchange_parts(an_exhibit(swaps={"toy_parts:Right.verb": "toy_parts:Bad.verb"}))
+    assert module.Right.verb == "bad"
+
+
+def test_a_part_of_a_module_that_is_gone_is_named() -> None:
+    with pytest.raises(BadSwap, match=r"there is no designs\.gone:Part to exchange"):
+        exchange_parts(an_exhibit(swaps={"designs.gone:Part": "designs.gone:Part"}))
+
+
+def test_the_launcher_refuses_an_exhibit_there_isnt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["serve", "nothing", "--", "service", "--port", "8000"])
+    assert serve.main() == 2
+    assert capsys.readouterr().err.startswith("error: there is no exhibit 'nothing'")
+
+
+def test_the_page_is_in_date() -> None:
+    assert (FOLDER / "README.md").read_text() == museum_page(), "make docs regenerates it"

@@ -1,0 +1,1 @@
+"""What breaks a running design on purpose: its processes, its servers, and the links between them."""
