@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-BENCHES = ("redirect", "growth", "generator", "selftest")
+BENCHES = ("redirect", "growth", "generator", "fault-proxy", "selftest")
 MAX_LINKS = 10_000_000
 
 
@@ -36,6 +36,10 @@ def bench_command(name: str, *, record: bool = False, links: str = "") -> int:
         from workbench.generator_bench import generator_command
 
         return generator_command(record=record)
+    if name == "fault-proxy":
+        from workbench.proxy_bench import fault_proxy_command
+
+        return fault_proxy_command(record=record)
     if name == "selftest":
         from workbench.selftest import selftest_command
 

@@ -30,7 +30,7 @@ CONNECTIONS = """## Faults of connections
 
 A proxy stands between each process of the design and each server it uses, and does as it is told, in the words of
 [Toxiproxy](https://github.com/Shopify/toxiproxy). It is there only when faults are wanted; in a comparison it is in the way of all
-variants or of none.
+variants or of none (`designs bench fault-proxy` says what it costs).
 
 - `target` is a server, `"redis"`, for the connections of all processes to it, or one process's, `"redis@replica-1"`.
 - `stream` is the direction that is spoilt: `"downstream"`, from the server (the usual one), `"upstream"`, to it, or `"both"`.
