@@ -14,6 +14,8 @@ CPU = "cpu_us_per_request"
 SERVICE_CPU = "cpu_us_per_request_service"
 P50 = "latency_p50_ms"
 MEMORY = "rss_mb"
+P99 = "latency_p99_ms"
+FAILED, DROPPED = "failed_per_100", "clicks_dropped"
 READS, WRITES, LOADS, COMMANDS = "store_reads", "store_writes", "cache_loads", "redis_commands"
 
 # With five variants an interval needs eight blocks: below, no set of blocks is rare enough among four comparisons.
@@ -28,6 +30,13 @@ STATUS = Run("redirect", ("302", "301"), "returning")
 PATH = Run("redirect_path", ("fastapi", "asgi"), "redirects")
 METRICS = Run("metrics", ("off", "on"), "redirects")
 TRACES = Run("traces", ("0", "0.01", "1"), "redirects", blocks=8)
+# Knobs that bite only when something fails: each side in turn is struck alike, in rounds long enough to recover.
+SHARED_ONLY = ("cache_layers=redis",)
+CACHE_DOWN = Run(
+    "on_cache_down", ("bypass", "refuse"), "redirects", SHARED_ONLY, blocks=8, round_s=4.0, faults=("redis_black_hole",)
+)
+DEADLINE = Run("cache_deadline_ms", ("50", "250"), "redirects", SHARED_ONLY, blocks=8, round_s=4.0, faults=("redis_black_hole",))
+BUFFER = Run("click_buffer", ("20000", "100"), "hot", blocks=8, round_s=4.0, faults=("redis_down",))
 REDIRECT_COST = Bench("redirect", about_s=90)
 GROWTH = Bench("growth", about_s=300)
 
@@ -91,6 +100,13 @@ CLAIMS = (
     Claim("Tracing one redirect in a hundred costs at most 15 % more CPU", TRACES, "0.01", CPU, at_most(0.15)),
     Claim("Tracing every redirect costs at least 5 % more CPU", TRACES, "1", CPU, more(0.05)),
     Claim("At every share of traces, all promises are kept", TRACES, "", SAFETY, VALID),
+    Claim("While Redis answers nothing, refusing fails redirects that bypassing answers", CACHE_DOWN, "refuse", FAILED, more()),
+    Claim("Refusing spares the store at least half of those reads", CACHE_DOWN, "refuse", READS, less(0.5)),
+    Claim("Both ways of doing without Redis keep their promises", CACHE_DOWN, "", SAFETY, VALID),
+    Claim("While Redis answers nothing, five times the deadline at least doubles the p99", DEADLINE, "250", P99, more(1.0)),
+    Claim("With either deadline all promises are kept", DEADLINE, "", SAFETY, VALID),
+    Claim("While Redis is gone, a buffer for 100 clicks drops what one for 20,000 holds", BUFFER, "100", DROPPED, more()),
+    Claim("With either buffer every click is counted once or declared lost", BUFFER, "", SAFETY, VALID),
     Claim(
         "Alone, the pure-ASGI route serves three times the redirects of FastAPI's",
         REDIRECT_COST,
