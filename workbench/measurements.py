@@ -57,10 +57,12 @@ class BenchRecord(Record):
 
 def record_comparison(result: Result, folder: Path | None = None) -> Path:
     """Keep a comparison as the record of its knob, mix and faults; returns the file."""
-    manifest = result.manifest
-    name = ".".join([manifest.knob, manifest.mix, *manifest.faults])
-    path = (folder or records_of(manifest.design)) / f"{name}.json"
-    return _write(path, compact(result))
+    return _write((folder or records_of(result.manifest.design)) / f"{record_name(result)}.json", compact(result))
+
+
+def record_name(result: Result) -> str:
+    """KNOB.MIX, and under faults their names after it."""
+    return ".".join([result.manifest.knob, result.manifest.mix, *result.manifest.faults])
 
 
 def compact(result: Result) -> Result:

@@ -17,6 +17,7 @@ from workbench.measurements import (
     read_comparison,
     record_bench,
     record_comparison,
+    record_name,
     recorded_comparisons,
     records_of,
 )
@@ -109,5 +110,5 @@ def test_every_record_can_be_read_and_tells_nothing_of_the_machine_but_its_kind(
     assert not re.search(r'"kernel": "[^"]*-', text)
     record = (BenchRecord if path.stem.startswith("bench-") else Result).model_validate_json(text)
     if isinstance(record, Result):
-        assert path.stem == f"{record.manifest.knob}.{record.manifest.mix}"
+        assert path.stem == record_name(record)
         assert record.manifest.command.startswith("designs compare ")
