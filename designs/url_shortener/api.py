@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse
 
 from designs.building_blocks.cache_layers import CacheUnavailable
 from designs.building_blocks.dead_letter_queue import DeadLetterQueue
-from designs.building_blocks.id_generation import ClockMovedBack
+from designs.building_blocks.id_generation import ClockMovedBack, SequenceExhausted
 from designs.building_blocks.problem_details import Problem
 from designs.url_shortener.clicks import day_of, last_days
 from designs.url_shortener.links import LinkEdit, Redirect
@@ -328,4 +328,5 @@ PROBLEMS: dict[type[Exception], Any] = {
     StoreError: _busy,
     CacheUnavailable: _busy,
     ClockMovedBack: _busy,
+    SequenceExhausted: _busy,
 }

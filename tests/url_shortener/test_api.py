@@ -14,10 +14,22 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from designs.building_blocks.id_generation import ClockMovedBack, SequenceExhausted
 from designs.url_shortener.app import BODY_LIMIT_BYTES
 from designs.url_shortener.links import Link
 from designs.url_shortener.schemas import decode_cursor, encode_cursor
-from tests.url_shortener.replicas import LONG_URL, OPERATOR, OTHER, OWNER, PLAIN, Clock, TestReplica, knobs, running_replica
+from tests.url_shortener.replicas import (
+    LONG_URL,
+    OPERATOR,
+    OTHER,
+    OWNER,
+    PLAIN,
+    Clock,
+    TestReplica,
+    failing,
+    knobs,
+    running_replica,
+)
 
 Scene = Callable[[TestReplica], Awaitable[None]]
 LINKS = "/api/v1/links"
@@ -441,3 +453,15 @@ def test_no_body_whatsoever_is_answered_with_an_internal_error(requests: list[tu
                 problem(answer, answer.status_code)
 
     play(tmp_path, scene)
+
+
+@pytest.mark.parametrize("error", [ClockMovedBack(9_000), SequenceExhausted("4,096 ids were made in this millisecond")])
+def test_a_clock_that_went_back_or_stands_still_is_a_503_that_changed_nothing(error: Exception, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running_replica(knobs(**PLAIN), tmp_path) as replica:
+            with failing(replica.parts.store, "insert_if_absent", error):
+                refused = await replica.post({"url": LONG_URL})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json()["may_have_happened"] is False
+
+    asyncio.run(scene())
