@@ -6,6 +6,7 @@ No server is a failure and never a skip: a suite that passes without the backend
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from urllib.parse import urlsplit, urlunsplit
 
@@ -52,3 +53,30 @@ def redis_url(redis_server: str) -> str:
     with redis.Redis.from_url(redis_server) as client:
         client.flushdb()
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> str:
+    """The address of a real broker."""
+    return _given("KAFKA_BOOTSTRAP")
+
+
+@pytest.fixture(scope="session")
+def cassandra_hosts() -> str:
+    """The address of a real node."""
+    return _given("CASSANDRA_HOSTS")
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A name that no other test uses, for a keyspace or for topics."""
+    return f"test_{secrets.token_hex(6)}"
+
+
+def _given(setting: str) -> str:
+    if address := os.environ.get(setting):
+        return address
+    how = f"set {setting} to a server that runs"
+    if os.environ.get("CI"):
+        pytest.fail(how)
+    pytest.skip(how)

@@ -28,7 +28,7 @@ class DesignProcesses(Protocol):
     KNOBS: type[Knobs]
 
     def needs(self, knobs: Knobs) -> frozenset[str]:
-        """Which servers must run beside it: a subset of {"redis", "traces"}."""
+        """Which servers must run beside it: a subset of {"redis", "kafka", "cassandra", "traces"}."""
 
     def processes(
         self,
@@ -36,11 +36,16 @@ class DesignProcesses(Protocol):
         *,
         data_dir: Path,
         ports: Callable[[], int],
-        redis_url: str | None,
+        servers: Mapping[str, str],
         replicas: int,
         env: Mapping[str, str],
     ) -> list[ProcessSpec]:
-        """The processes of one run. Writes `<data_dir>/api_key` (mode 0600) where the design wants a key of its clients."""
+        """The processes of one run.
+
+        `servers` says where those that it needs are, as lines of an environment such as REDIS_URL, and under NAMESPACE what this
+        run's own part of Kafka and Cassandra is called. Writes `<data_dir>/api_key` (mode 0600) where the design wants a key of its
+        clients.
+        """
 
 
 class EstimateRow(Protocol):

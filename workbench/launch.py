@@ -154,7 +154,7 @@ class RunningDesign:
                 self.knobs,
                 data_dir=self._data_dir,
                 ports=self._ports(),
-                redis_url=(self.redis.url if self.redis else self.redis_url) if "redis" in needs else None,
+                servers=self._servers(needs),
                 replicas=self.replicas,
                 env=env,
             )
@@ -180,6 +180,11 @@ class RunningDesign:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.stop()
+
+    def _servers(self, needs: frozenset[str]) -> Mapping[str, str]:
+        """Where the servers that it needs are, as lines of an environment."""
+        redis_url = self.redis.url if self.redis else self.redis_url
+        return {"REDIS_URL": redis_url} if "redis" in needs and redis_url else {}
 
     def _start_collector(self) -> Mapping[str, str]:
         """Where spans go: nothing to add when that is said already, else the address of a collector that is started here."""

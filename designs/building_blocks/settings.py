@@ -19,9 +19,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     redis_url: SecretStr | None = Field(default=None, description="redis://[:password@]host:port/db")
+    kafka_bootstrap: str | None = Field(default=None, description="host:port of a broker; several with commas between them")
+    cassandra_hosts: str | None = Field(default=None, description="host:port of a node; several with commas between them")
     data_dir: Path = Field(default=Path("data"), description="folder of the SQLite files")
     traces_endpoint: str | None = Field(default=None, description="OTLP over HTTP, e.g. http://127.0.0.1:4318/v1/traces")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    @field_validator("kafka_bootstrap", "cassandra_hosts")
+    @classmethod
+    def _are_addresses(cls, addresses: str | None) -> str | None:
+        if addresses is not None:
+            parse_addresses(addresses)
+        return addresses
 
     @field_validator("redis_url")
     @classmethod
@@ -37,6 +46,21 @@ class Settings(BaseSettings):
         if not right:
             raise ValueError("write it as redis://[:password@]host:port/database, for example redis://127.0.0.1:6379/0")
         return url
+
+
+def parse_addresses(text: str) -> list[tuple[str, int]]:
+    """(host, port) of each address. Raises ValueError.
+
+    >>> parse_addresses("one:9042,[::1]:9043")
+    [('one', 9042), ('::1', 9043)]
+    """
+    addresses = []
+    for word in text.split(","):
+        host, _, port = word.strip().rpartition(":")
+        if not host or not port.isdecimal() or not 1 <= int(port) <= 65_535:
+            raise ValueError("write it as host:port, several with commas between them, for example 127.0.0.1:9092")
+        addresses.append((host.removeprefix("[").removesuffix("]"), int(port)))
+    return addresses
 
 
 def redacted(settings: Settings) -> dict[str, str]:

@@ -41,11 +41,30 @@ class ShortenerKnobs(Knobs):
         examples=[1, 100, 1000, 10_000],
         description="Numbers per lease: larger means fewer writes to the counter, and a larger gap after a crash.",
     )
-    store: Literal["sqlite", "memory"] = Field(
+    store: Literal["sqlite", "memory", "cassandra"] = Field(
         default="sqlite",
         description=(
-            "Who keeps the links. sqlite: on disk, synced before the acknowledgement, one machine. memory: no durability and "
-            "one process only; the floor that shows what durability costs."
+            "Who keeps the links. sqlite: on disk, synced before the acknowledgement, one machine. cassandra: on as many machines "
+            "as you like, none of them special; each create pays for a round of Paxos, each read for a network. memory: no "
+            "durability and one process only; the floor that shows what durability costs."
+        ),
+    )
+    consistency: Literal["local_quorum", "one", "all"] = Field(
+        default="local_quorum",
+        description=(
+            "How many copies answer before Cassandra does (store=cassandra). local_quorum: a majority, so that each read sees each "
+            "acknowledged write while a minority is gone. one: the nearest copy; quicker, and an edit may be missed by the next "
+            "read. all: every copy, and no answer while any is gone. With one copy all are the same."
+        ),
+    )
+    speculative_ms: float = Field(
+        default=0.0,
+        ge=0,
+        le=1_000,
+        examples=[0, 5, 50],
+        description=(
+            "Ask a second Cassandra node when the first has not answered a read for so long (0: never). Cuts the tail that one "
+            "slow node makes, at the price of more reads; with one node there is nobody else to ask."
         ),
     )
     cache: Literal["none", "aside", "write-through", "write-behind"] = Field(
@@ -120,10 +139,11 @@ class ShortenerKnobs(Knobs):
         examples=[10, 50, 250],
         description="How long a redirect waits for the shared layer before it is counted as down.",
     )
-    clicks: Literal["redis_streams", "batched", "sync", "off"] = Field(
+    clicks: Literal["redis_streams", "kafka", "batched", "sync", "off"] = Field(
         default="redis_streams",
         description=(
             "How a click is counted. redis_streams: buffered, appended in batches to a stream, applied exactly once by a worker. "
+            "kafka: the same by a log of several partitions, kept on more than one machine; more to run, and more to hold. "
             "batched: buffered and written to the click store by the service itself; no worker, and a kill loses the buffer. sync: "
             "written before the redirect answers; nothing is lost, every redirect pays. off: not counted."
         ),
@@ -199,3 +219,16 @@ class ShortenerKnobs(Knobs):
     def needs_redis(self) -> bool:
         """Is there a reason to start Redis at all? (The process layer listens there for invalidations.)"""
         return self.cache != "none" or self.ids == "counter" or self.clicks == "redis_streams"
+
+    @property
+    def needs_cassandra(self) -> bool:
+        return self.store == "cassandra"
+
+    @property
+    def needs_kafka(self) -> bool:
+        return self.clicks == "kafka"
+
+    @property
+    def queued_clicks(self) -> bool:
+        """Do clicks wait in a queue until a worker counts them?"""
+        return self.clicks in ("redis_streams", "kafka")

@@ -17,12 +17,23 @@ KNOBS = ShortenerKnobs
 def needs(knobs: Knobs) -> frozenset[str]:
     """The servers these knobs need."""
     assert isinstance(knobs, ShortenerKnobs)
-    wanted = {"redis": knobs.needs_redis, "traces": knobs.traces > 0}
+    wanted = {
+        "redis": knobs.needs_redis,
+        "kafka": knobs.needs_kafka,
+        "cassandra": knobs.needs_cassandra,
+        "traces": knobs.traces > 0,
+    }
     return frozenset(server for server, needed in wanted.items() if needed)
 
 
 def processes(
-    knobs: Knobs, *, data_dir: Path, ports: Callable[[], int], redis_url: str | None, replicas: int, env: Mapping[str, str]
+    knobs: Knobs,
+    *,
+    data_dir: Path,
+    ports: Callable[[], int],
+    servers: Mapping[str, str],
+    replicas: int,
+    env: Mapping[str, str],
 ) -> list[ProcessSpec]:
     """The processes to start. Makes the secrets of this data folder the first time."""
     assert isinstance(knobs, ShortenerKnobs)
@@ -35,13 +46,14 @@ def processes(
         "URL_SHORTENER_API_KEYS": f"demo:{secret(data_dir, 'api_key')}",
         "URL_SHORTENER_ADMIN_KEY": secret(data_dir, "admin_key"),
         "URL_SHORTENER_CODE_KEY": secret(data_dir, "code_key"),
-        **({"REDIS_URL": redis_url} if redis_url else {}),
+        **{name: servers[name] for name in ("REDIS_URL", "KAFKA_BOOTSTRAP", "CASSANDRA_HOSTS") if name in servers},
+        **({"URL_SHORTENER_NAMESPACE": servers["NAMESPACE"]} if "NAMESPACE" in servers else {}),
     }
     own_ports = [ports() for _ in range(replicas)]
     # One public address for all replicas, so that the same link has the same short URL whoever made it.
     shared["URL_SHORTENER_PUBLIC_URL"] = f"http://127.0.0.1:{own_ports[0]}"
     specs = [_process("service", f"replica-{number}", port, shared) for number, port in enumerate(own_ports, start=1)]
-    if knobs.clicks == "redis_streams" and knobs.store != "memory":
+    if knobs.queued_clicks and knobs.store != "memory":
         specs.append(_process("worker", "click-worker", ports(), shared))
     return specs
 

@@ -22,6 +22,20 @@ class ShortenerSettings(Settings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="URL_SHORTENER_", hide_input_in_errors=True)
 
     redis_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))
+    kafka_bootstrap: str | None = Field(default=None, validation_alias=AliasChoices("KAFKA_BOOTSTRAP", "kafka_bootstrap"))
+    kafka_brokers_at: str | None = Field(
+        default=None,
+        description="reach the one broker there is at this host:port, whatever it says of itself: through a tunnel or a proxy",
+    )
+    cassandra_hosts: str | None = Field(default=None, validation_alias=AliasChoices("CASSANDRA_HOSTS", "cassandra_hosts"))
+    namespace: str = Field(
+        default="url_shortener",
+        pattern=r"^[a-z][a-z0-9_]{0,39}$",
+        description="name of the keyspace in Cassandra, and what the topics in Kafka start with",
+    )
+    replication_factor: int = Field(
+        default=1, ge=1, le=9, description="copies of each record in Kafka and Cassandra; 3 where it matters"
+    )
     api_keys: SecretStr = Field(default=SecretStr(""), description="owner:key pairs, comma separated; who may create links")
     admin_key: SecretStr | None = Field(default=None, description="opens the operator's routes; without it they are closed")
     code_key: SecretStr = Field(description="at least 32 characters; codes and visitor hashes depend on it, so keep it")

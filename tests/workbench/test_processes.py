@@ -31,7 +31,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tell
 
 def toy(tmp_path: Path, replicas: int = 1, mood: str = "calm") -> list[ProcessSpec]:
     knobs = KNOBS(mood=mood)
-    return processes(knobs, data_dir=tmp_path, ports=free_port, redis_url=None, replicas=replicas, env={})
+    return processes(knobs, data_dir=tmp_path, ports=free_port, servers={}, replicas=replicas, env={})
 
 
 def stubborn(name: str = "stubborn", code: str = "pass") -> ProcessSpec:

@@ -36,7 +36,7 @@ def processes(
     *,
     data_dir: Path,
     ports: Callable[[], int],
-    redis_url: str | None,
+    servers: Mapping[str, str],
     replicas: int,
     env: Mapping[str, str],
 ) -> list[ProcessSpec]:
@@ -49,7 +49,7 @@ def processes(
                 name=f"replica-{number}",
                 role="service",
                 argv=(sys.executable, "-I", "-S", str(SERVER), url.rsplit(":", 1)[1]),
-                env={**env, "TOY_MOOD": knobs.mood, "TOY_REDIS": redis_url or ""},
+                env={**env, "TOY_MOOD": knobs.mood, "TOY_REDIS": servers.get("REDIS_URL", "")},
                 url=url,
                 ready_url=f"{url}/healthz",
                 metrics_url=f"{url}/metrics",
