@@ -1,6 +1,6 @@
 # One word runs everything; each target is a thin line over the `designs` command. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: setup demo test lint format lock docs claims soak museum bench-selftest bench-redirect bench-growth clean help
+.PHONY: setup demo test test-containers up smoke down lint format lock docs claims soak museum bench-selftest bench-redirect bench-growth clean help
 
 DESIGNS := .venv/bin/designs
 
@@ -12,6 +12,19 @@ demo: setup ## run a design and one of its trade-offs, end to end
 
 test: setup ## run the tests
 	@.venv/bin/python -m pytest
+
+test-containers: setup ## the backends' tests on Redis, Kafka and Cassandra in containers (needs Docker)
+	@env -u REDIS_URL -u KAFKA_BOOTSTRAP -u CASSANDRA_HOSTS CI=1 TEST_SERVERS=containers .venv/bin/python -m pytest \
+	  tests/url_shortener/backends tests/building_blocks/test_kafka_topics.py tests/building_blocks/test_kafka_group.py
+
+up: setup ## the full stack in Docker: Redis, Kafka, Cassandra and the designs on them: make up [OBSERVE=1] [LOAD=1]
+	@$(DESIGNS) up $(if $(OBSERVE),--observe) $(if $(LOAD),--load)
+
+smoke: setup ## try everything that make up started
+	@$(DESIGNS) smoke
+
+down: setup ## take away what make up started, data and all: make down [KEEP=1]
+	@$(DESIGNS) down $(if $(KEEP),--keep-data)
 
 lint: setup ## style, types and import contracts
 	.venv/bin/ruff check

@@ -43,6 +43,7 @@ class Target:
     pids: Mapping[str, Sequence[int]]  # role (service, worker, store) -> process ids
     redis_url: str | None = None
     data_dir: str = ""
+    shared_pids: frozenset[int] = frozenset()  # those of `pids` that are not this variant's alone: a server others use too
 
 
 NO_ANSWER = 0

@@ -1,50 +1,40 @@
-"""A real Redis for the tests that need one: the server at `REDIS_URL`, else one of our own, started once per session.
+"""Fixtures: the real servers a test may ask for, one of each per session; and what is said of them before and after the run.
 
-No server is a failure and never a skip: a suite that passes without the backend it is about says nothing.
+`real_servers` says where they come from. A backend's tests run on the server itself or they are not run.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Generator, Iterator
 
 import pytest
 import redis
 
-from workbench.embedded_redis import EmbeddedRedis, find_server
+from tests.real_servers import SETTINGS, NoServer, Running, expected, running
+from tests.server_report import lines, used_by
+from tests.server_versions import ServerFailed
 
-DATABASE = 15  # of a server that is not ours alone: the tests flush it
-
-
-def _given_url() -> str | None:
-    """`REDIS_URL` with a database number of our own."""
-    url = os.environ.get("REDIS_URL")
-    return urlunsplit(urlsplit(url)._replace(path=f"/{DATABASE}")) if url else None
+SERVERS = pytest.StashKey[dict[str, Running]]()
 
 
-def pytest_report_header() -> str:
-    given = _given_url()
-    if given is None:
-        server = find_server()
-        return f"redis: {server.version} from {server.origin}" if server else "redis: none found, the tests that need one will fail"
-    try:
-        with redis.Redis.from_url(given, socket_timeout=2, socket_connect_timeout=2) as client:
-            return f"redis: {client.info('server')['redis_version']} at REDIS_URL, database {DATABASE}"
-    except redis.RedisError as error:
-        return f"redis: REDIS_URL does not answer ({type(error).__name__}), the tests that need it will fail"
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SERVERS] = {}
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """As lines of their own: pytest's header is not shown to who asked for quiet."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and session.config.get_verbosity() >= -1:
+        for name in SETTINGS:
+            reporter.write_line(expected(name, os.environ))
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server that runs as long as the session."""
-    given = _given_url()
-    if given is not None:
-        yield given
-        return
-    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
-        yield server.url
+def redis_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a Redis that runs as long as the session."""
+    yield from _session_server("redis", request)
 
 
 @pytest.fixture
@@ -56,15 +46,15 @@ def redis_url(redis_server: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def kafka_bootstrap() -> str:
-    """The address of a real broker."""
-    return _given("KAFKA_BOOTSTRAP")
+def kafka_bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
+    """host:port of a Kafka broker."""
+    yield from _session_server("kafka", request)
 
 
 @pytest.fixture(scope="session")
-def cassandra_hosts() -> str:
-    """The address of a real node."""
-    return _given("CASSANDRA_HOSTS")
+def cassandra_hosts(request: pytest.FixtureRequest) -> Iterator[str]:
+    """host:port of a Cassandra node."""
+    yield from _session_server("cassandra", request)
 
 
 @pytest.fixture
@@ -73,10 +63,39 @@ def namespace() -> str:
     return f"test_{secrets.token_hex(6)}"
 
 
-def _given(setting: str) -> str:
-    if address := os.environ.get(setting):
-        return address
-    how = f"set {setting} to a server that runs"
-    if os.environ.get("CI"):
-        pytest.fail(how)
-    pytest.skip(how)
+def _session_server(name: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    folder = request.getfixturevalue("tmp_path_factory").mktemp(name)
+    try:
+        with running(name, os.environ, folder) as server:
+            request.config.stash[SERVERS][name] = server
+            yield server.address
+    except (NoServer, ServerFailed) as error:
+        may_skip = isinstance(error, NoServer) and not error.is_failure
+        outcome = pytest.skip.Exception(str(error)) if may_skip else pytest.fail.Exception(str(error), pytrace=False)
+        outcome.server = name
+        raise outcome from None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A report knows the servers its test used. Those asked for by `getfixturevalue` only the request knows, and the one that
+    could not be had only the exception.
+    """
+    report = yield
+    missing = getattr(call.excinfo.value, "server", None) if call.excinfo else None
+    report.servers = used_by(item._request.fixturenames, missing) if isinstance(item, pytest.Function) else frozenset()
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    outcomes = [
+        (category, getattr(report, "servers", frozenset()))
+        for category, reports in terminalreporter.stats.items()
+        for report in reports
+    ]
+    if said := lines(outcomes, config.stash[SERVERS]):
+        terminalreporter.section("real servers")
+        for line in said:
+            terminalreporter.write_line(line)

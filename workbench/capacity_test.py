@@ -26,6 +26,7 @@ from loadtests.report.number_format import count, number
 from loadtests.workload import Mix
 from workbench.catalogue import Design
 from workbench.comparison import SAFETY_EXIT, chosen_mix, server_versions, target_of, workload_of
+from workbench.given_servers import GivenServer
 from workbench.launch import RunningDesign
 from workbench.processes import cpu_plan
 from workbench.terminal import say, say_aside, show_table
@@ -76,10 +77,12 @@ def capacity_command(
     plan = cpu_plan()
     with contextlib.ExitStack() as running:
         targets = []
+        given: dict[str, GivenServer] = {}
         for name, knobs in named or [(design.name, turned(design, chosen, assignments))]:
             say_aside(f"starting {name}")
             started = running.enter_context(RunningDesign(design, knobs, cpus=plan.servers if plan else None))
             targets.append(target_of(name, started))
+            given |= started.given
         with progress_shown() as told:
             result = open_loop.run(
                 find_capacity(
@@ -88,7 +91,7 @@ def capacity_command(
                     workload,
                     cpus=plan.generator if plan else None,
                     server_cpus=len(plan.servers) if plan else None,
-                    versions=server_versions(),
+                    versions=server_versions(given),
                     progress=told,
                 )
             )

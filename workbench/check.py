@@ -35,7 +35,7 @@ from loadtests.result import SafetyCheck
 from loadtests.workload import Mix, Workload
 from workbench.catalogue import Design, design_named
 from workbench.comparison import SAFETY_EXIT, chosen_mix, server_versions, target_of
-from workbench.fault_injection.injector import Injector, nodes_of
+from workbench.fault_injection.injector import Injector, nodes_of, unbreakable
 from workbench.launch import RunningDesign
 from workbench.strikes import strikes_planned
 from workbench.terminal import say, say_aside, show_table
@@ -129,7 +129,6 @@ def run_check_of(
     refuse_unknown_schedules(names)
     started_at, started_s = datetime.datetime.now(datetime.UTC), time.monotonic()
     around = conditions()
-    around.versions.update(server_versions())
     workload = checked_workload(design)
     chosen = chosen_mix(workload, "", mix or workload.check_mix)
     knobs = with_mix(design, chosen, knobs)
@@ -137,7 +136,8 @@ def run_check_of(
     rate_per_s = rate or chosen.rate_per_s
     tell(f"starting {design.name}, {count} replica{'s' * (count > 1)}")
     with RunningDesign(design, knobs, replicas=count, faults=bool(names), fault_seed=seed, respecify=respecify) as running:
-        faults = strikes_planned(design.name, nodes_of(running), names, seed, seconds)
+        around.versions.update(server_versions(running.given))
+        faults = strikes_planned(design.name, nodes_of(running), names, seed, seconds, unbreakable(running))
         if faults:
             show_plan(faults)
         target = target_of(design.name, running)

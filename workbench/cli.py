@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from workbench import cli_faults
+from workbench import cli_faults, cli_stack
 from workbench.cli_words import (
     Assignments,
     DesignName,
@@ -81,16 +81,20 @@ def exit_code_of(error: Exception) -> ExitCode | None:
     from workbench.check import NoHistory
     from workbench.claims import BadClaims, NoClaims
     from workbench.comparison import UnknownMix
+    from workbench.compose import NoDocker, StackFailed, StackRefused
     from workbench.diff import NoRun, NotComparable
     from workbench.docs import DocumentError
     from workbench.embedded_redis import NoRedisServer, RedisFailed
     from workbench.fault_injection.injector import InjectionFailed
+    from workbench.fault_injection.links import SeveralServers
     from workbench.fault_injection.process_faults import FaultFailed
+    from workbench.given_servers import NoServer
     from workbench.launch import DataFolderBusy, PortTaken
     from workbench.load import LoadRefused, NoLoadTest
     from workbench.measurements import BadRecord, NoRecord
     from workbench.museum.exhibit import UnknownExhibit
     from workbench.processes import ProcessFailed
+    from workbench.servers import ServerFailed
     from workbench.service_targets import BadService, Unreachable
     from workbench.strikes import EndsProcesses
 
@@ -109,6 +113,8 @@ def exit_code_of(error: Exception) -> ExitCode | None:
             FaultFailed,
             InjectionFailed,
             ProxyRefused,
+            ServerFailed,
+            StackFailed,
         ),
         ExitCode.USAGE: (
             BadSlo,
@@ -127,11 +133,13 @@ def exit_code_of(error: Exception) -> ExitCode | None:
             NotComparable,
             BadSchedule,
             EndsProcesses,
+            SeveralServers,
             BadHistory,
             NoHistory,
             UnknownExhibit,
+            StackRefused,
         ),
-        ExitCode.MISSING: (NoRedisServer, NoLoadTest, NotInstalled, ScipyMissing),
+        ExitCode.MISSING: (NoRedisServer, NoServer, NoLoadTest, NotInstalled, ScipyMissing, NoDocker),
     }
     return next((code for code, kinds in codes.items() if isinstance(error, kinds)), None)
 
@@ -190,7 +198,10 @@ def run(
     ] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the first replica (else any free one).")] = None,
 ) -> None:
-    """Run a design until Ctrl-C. REDIS_URL names a Redis that already runs; without it one is started where needed."""
+    """Run a design until Ctrl-C. REDIS_URL names a Redis that already runs; without it one is started where needed.
+
+    Kafka and Cassandra, where the knobs need them, are those that KAFKA_BOOTSTRAP and CASSANDRA_HOSTS name.
+    """
     chosen, turned = design_and_knobs(design, words)
     with ended_by_signals(), _running(chosen, turned, replicas=replicas, data_dir=data, first_port=port) as running:
         _introduce(running)
@@ -548,6 +559,7 @@ def docs(
 
 
 app.add_typer(cli_faults.app)
+app.add_typer(cli_stack.app)
 
 
 def main() -> None:

@@ -51,6 +51,9 @@ def check(
 ) -> None:
     """Load a design while faults strike, and judge from the history whether it held what it promises.
 
+    Kafka and Cassandra are killed and held still where they are containers of `make up`, or by the command that SERVERS_CONTROL
+    names: it understands kill, up, stop and cont NAME.
+
     Exit code 0: valid. 1: invalid, with the smallest piece of history that shows it. 2: unknown, with the reason.
     """
     if history is not None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from designs.building_blocks.knobs import Knobs, build
@@ -32,10 +33,12 @@ from loadtests.result import Result
 from loadtests.workload import Mix, Target, Workload
 from workbench.catalogue import Design
 from workbench.embedded_redis import find_server
-from workbench.fault_injection.injector import nodes_of
+from workbench.fault_injection.injector import nodes_of, unbreakable
+from workbench.given_servers import GivenServer
 from workbench.launch import RunningDesign, bytecode_kept_in
 from workbench.measurements import record_comparison
 from workbench.processes import cpu_plan
+from workbench.servers import process_of
 from workbench.strikes import RoundStrikes, drawn_for_round, refuse_ended_processes
 from workbench.terminal import say
 
@@ -116,7 +119,8 @@ def run_comparison(
             renew=variants.start if restart else None,
             strikes=variants.strikes(experiment) if faults else None,
             cpus=plan.generator if plan else None,
-            versions=server_versions(),
+            versions=server_versions(variants.given()),
+            remarks=shared_servers(variants.given()),
             out_dir=out_dir,
         )
 
@@ -165,11 +169,16 @@ class Variants:
         ]
         return [target_of(name, running) for (name, _), running in zip(self._named, self._designs, strict=True)]
 
+    def given(self) -> dict[str, GivenServer]:
+        """Servers that were given to any of them, and are shared."""
+        return {name: server for running in self._designs for name, server in running.given.items()}
+
     def strikes(self, experiment: Experiment) -> RoundStrikes:
         """What strikes in each round. Raises `BadSchedule` or `EndsProcesses`."""
         # Alike for all variants, so only processes that all of them have can be struck.
         nodes = [name for name in nodes_of(self._designs[0]) if all(name in nodes_of(each) for each in self._designs)]
-        drawn = partial(drawn_for_round, experiment, nodes)
+        fixed = {name: why for each in self._designs for name, why in unbreakable(each).items()}
+        drawn = partial(drawn_for_round, experiment, nodes, unbreakable=fixed)
         refuse_ended_processes(drawn(0, experiment.round_s))
         return RoundStrikes(lambda variant: self._designs[variant], drawn)
 
@@ -207,10 +216,27 @@ def command_line(experiment: Experiment, values: Sequence[str], assignments: Seq
     return " ".join([*words, *(f"--set {word}" for word in assignments)])
 
 
-def server_versions() -> dict[str, str]:
-    """The servers that this machine starts for a design."""
+def server_versions(given: Mapping[str, GivenServer] = MappingProxyType({})) -> dict[str, str]:
+    """The servers that this machine starts for a design, and those that were given, as far as these tell."""
     redis = find_server()
-    return {"redis-server": f"{redis.version} ({redis.origin})"} if redis is not None else {}
+    versions = {"redis-server": f"{redis.version} ({redis.origin})"} if redis is not None else {}
+    return versions | {name: said for name, server in given.items() if (said := server.version())}
+
+
+def shared_servers(given: Mapping[str, GivenServer]) -> list[str]:
+    """What a reader of the figures must know of servers that were given: who pays for their CPU, and what they keep."""
+    remarks = []
+    for server in given.values():
+        owner, title = process_of(server), server.kind.title
+        if owner.pids:
+            whose = (
+                f"in their turns its CPU is theirs, as role {server.kind.role}, its own housekeeping and what earlier rounds left "
+                "it to do included; in other turns it is nobody's, and voids no block; it is tied to no CPU"
+            )
+        else:
+            whose = f"its CPU is in no figure ({owner.unknown_because})"
+        remarks.append(f"{title} is one server for all variants that use it, each with data of its own: {whose}")
+    return remarks
 
 
 def workload_of(design: Design) -> Workload:
@@ -248,6 +274,7 @@ def target_of(name: str, running: RunningDesign) -> Target:
         pids=running.pids_by_role(),
         redis_url=running.redis.url if running.redis else running.redis_url,
         data_dir=str(running.data_dir),
+        shared_pids=frozenset(pid for server in running.given.values() for pid in process_of(server).pids),
     )
 
 

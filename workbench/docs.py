@@ -88,6 +88,9 @@ def whole_pages(root: Path) -> dict[Path, Callable[[], str]]:
     pages[root / "loadtests" / "faults" / "FAULTS.md"] = _made_by("loadtests.faults.page", "faults_page")
     pages[root / "workbench" / "museum" / "README.md"] = _made_by("workbench.museum.page", "museum_page")
     pages[root / "loadtests" / "check" / "check.schema.json"] = _made_by("loadtests.report.check_page", "check_schema")
+    dashboards = root / "ops" / "grafana" / "dashboards"
+    pages[dashboards / "overview.json"] = _made_by("workbench.ops_overview", "overview")
+    pages[dashboards / "url_shortener.json"] = _made_by("workbench.ops_url_shortener", "url_shortener")
     return pages
 
 

@@ -3,8 +3,9 @@
 >>> with RunningDesign(design, knobs, replicas=2) as running:
 ...     running.urls, running.api_key, running.pids_by_role()
 
-Leaving the block ends everything. Two runs share nothing: each has its ports, its data folder and, unless told otherwise, its
-own Redis. A temporary data folder is removed at the end (a SIGKILL of this process ends the processes, and leaves the folder).
+Leaving the block ends everything. Two runs share no data: each has its ports, its data folder, unless told otherwise its own Redis,
+and in the Kafka and the Cassandra that are given to it a namespace. What is temporary, data folder and namespace, is removed at the
+end (a SIGKILL of this process ends the processes, and leaves both).
 """
 
 from __future__ import annotations
@@ -25,10 +26,17 @@ from designs.building_blocks.knobs import Knobs
 from designs.building_blocks.processes import ProcessSpec
 from workbench.catalogue import Design
 from workbench.embedded_redis import EmbeddedRedis
+from workbench.given_servers import GivenServer, given_servers
+from workbench.namespaces import delete_namespace, kept_namespace, new_namespace
 from workbench.processes import Supervisor, free_port, port_is_free
+from workbench.servers import GivenServerFaults, controls_of, process_of
 
 if TYPE_CHECKING:
     from loadtests.faults.proxy.client import ProxyControl
+
+
+READY_WITHIN_S = 20.0
+WITH_SERVERS_READY_WITHIN_S = 90.0  # a design makes its topics and tables, and a schema takes a busy Cassandra a while
 
 
 class DataFolderBusy(RuntimeError):
@@ -50,14 +58,16 @@ def bytecode_kept_in(folder: Path) -> Mapping[str, str]:
 class RunningDesign:
     """A design between `start` and `stop`, also as a context manager. Everything below `urls` is valid in between.
 
-    `redis_url`: a Redis that already runs, else an embedded one is started where the knobs need it. `first_port`: the port of
-    the first service, the others take the free ones after it. `env` is handed to every process. Where the knobs have traces and
+    `redis_url`: a Redis that already runs, else an embedded one is started where the knobs need it. Kafka and Cassandra are never
+    started, but given by KAFKA_BOOTSTRAP and CASSANDRA_HOSTS of `environ` (else of the environment). `first_port`: the port of the
+    first service, the others take the free ones after it. `env` is handed to every process. Where the knobs have traces and
     neither `env` nor the environment says where to send them (`<DESIGN>_TRACES_ENDPOINT`), a collector that keeps nothing is
     started too, and `collector_url` says where. `respecify` may change how a process of the design is started (never its name).
 
-    With `faults` it can be broken on purpose: a proxy stands in the way of each process to Redis (`proxy` is its control; which
-    connections suffer is drawn from `fault_seed`), and clock and store of each process listen to its `fault_file`. A proxy costs
-    time and CPU, so compare only designs that all have one.
+    With `faults` it can be broken on purpose: a proxy stands in the way of each process to each server (`proxy` is its control;
+    which connections suffer is drawn from `fault_seed`), and clock and store of each process listen to its `fault_file`. A proxy
+    costs time and CPU, so compare only designs that all have one. `breakable` are the given servers that can be killed and held
+    still.
     """
 
     def __init__(
@@ -69,6 +79,7 @@ class RunningDesign:
         data_dir: Path | None = None,
         first_port: int | None = None,
         redis_url: str | None = None,
+        environ: Mapping[str, str] | None = None,
         cpus: Iterable[int] | None = None,
         env: Mapping[str, str] | None = None,
         respecify: Callable[[ProcessSpec], ProcessSpec] = lambda spec: spec,
@@ -80,6 +91,9 @@ class RunningDesign:
         self.replicas = replicas
         self.redis: EmbeddedRedis | None = None
         self.redis_url = redis_url
+        self.given: dict[str, GivenServer] = {}
+        self.breakable: dict[str, GivenServerFaults] = {}
+        self.namespace = ""
         self.collector_url: str | None = None
         self.proxy: ProxyControl | None = None
         self.specs: list[ProcessSpec] = []
@@ -87,6 +101,7 @@ class RunningDesign:
         self._first_port = first_port
         self._cpus = frozenset(cpus) if cpus else None
         self._env = dict(env or {})
+        self._environ = os.environ if environ is None else environ
         self._respecify = respecify
         self._data_dir: Path | None = None
         self._lock: int | None = None
@@ -131,21 +146,35 @@ class RunningDesign:
         return self.data_dir / "faults" / name
 
     def pids_by_role(self) -> dict[str, list[int]]:
-        """service, worker, store (an embedded Redis), collector (of traces), proxy -> ids of the running processes."""
+        """Role -> ids of the running processes. A given server is among them where its process is known, shared as it is.
+
+        Roles: service, worker, store (an embedded Redis, Cassandra), broker (Kafka), collector (of traces), proxy.
+        """
         pids = self.supervisor.pids_by_role()
         for beside in (self._collector, self._proxies):
             pids |= beside.pids_by_role() if beside is not None else {}
         if self.redis and self.redis.pid:
             pids["store"] = [self.redis.pid]
+        for server in self.given.values():
+            if known := process_of(server).pids:
+                pids.setdefault(server.kind.role, []).extend(known)
         return pids
 
     def start(self) -> RunningDesign:
-        """Raises `NoRedisServer`, `DataFolderBusy`, `PortTaken`, `RedisFailed` or `ProcessFailed`, with nothing left running."""
+        """Raises `NoServer`, `NoRedisServer`, `DataFolderBusy`, `PortTaken`, `RedisFailed` or `ProcessFailed`.
+
+        Nothing is left running then.
+        """
         try:
             self._data_dir = self._take_data_dir()
-            self._supervisor = Supervisor(self._data_dir / "logs", cpus=self._cpus)
             declared = self.design.processes()
             needs = declared.needs(self.knobs)
+            self.given = given_servers(needs, self._environ)
+            ready_within_s = WITH_SERVERS_READY_WITHIN_S if self.given else READY_WITHIN_S
+            self._supervisor = Supervisor(self._data_dir / "logs", cpus=self._cpus, ready_within_s=ready_within_s)
+            if self.given:
+                asked = self._asked_data_dir is not None
+                self.namespace = kept_namespace(self._data_dir, self.design.name) if asked else new_namespace(self.design.name)
             if "redis" in needs and self.redis_url is None:
                 self.redis = EmbeddedRedis(self._data_dir / "redis", cpus=self._cpus, may_lose_power=self._faults)
                 self.redis.start()
@@ -160,6 +189,8 @@ class RunningDesign:
             )
             self.specs = [self._respecify(spec) for spec in specs]
             if self._faults:
+                controls = controls_of(self.given, self._environ)
+                self.breakable = {name: GivenServerFaults(self.given[name], control) for name, control in controls.items()}
                 self.specs = self._exposed(self.specs)
             self._supervisor.start_all(self.specs)
         except BaseException:
@@ -171,6 +202,7 @@ class RunningDesign:
         """Services and workers first, so that they can hand over what they hold; then the servers. Safe to call again."""
         with contextlib.ExitStack() as ending:  # the last named goes first, and the others go whatever becomes of it
             ending.callback(self._release_data_dir)
+            ending.callback(self._leave_servers)
             for part in (self.redis, self._proxies, self._collector, self._supervisor):
                 if part is not None:
                     ending.callback(part.stop)
@@ -184,7 +216,20 @@ class RunningDesign:
     def _servers(self, needs: frozenset[str]) -> Mapping[str, str]:
         """Where the servers that it needs are, as lines of an environment."""
         redis_url = self.redis.url if self.redis else self.redis_url
-        return {"REDIS_URL": redis_url} if "redis" in needs and redis_url else {}
+        return {
+            **({"REDIS_URL": redis_url} if "redis" in needs and redis_url else {}),
+            **self._given_settings(),
+            **({"NAMESPACE": self.namespace} if self.namespace else {}),
+        }
+
+    def _given_settings(self) -> dict[str, str]:
+        return {server.kind.setting: server.written for server in self.given.values()}
+
+    def _leave_servers(self) -> None:
+        """Delete what this run has in the servers that were given, unless its data folder is kept. What fails is left there."""
+        if self.namespace and self._asked_data_dir is None:
+            delete_namespace(self.namespace, self._given_settings())
+        self.namespace, self.given, self.breakable = "", {}, {}
 
     def _start_collector(self) -> Mapping[str, str]:
         """Where spans go: nothing to add when that is said already, else the address of a collector that is started here."""
@@ -199,7 +244,7 @@ class RunningDesign:
         return {setting: f"{url}/v1/traces"}
 
     def _exposed(self, specs: Iterable[ProcessSpec]) -> list[ProcessSpec]:
-        """The processes with a proxy on the way to Redis, and a fault file that says that all is well."""
+        """The processes with a proxy on the way to each server, and a fault file that says that all is well."""
         from designs.building_blocks.fault_hooks import write_fault_file
         from workbench.fault_injection.links import start_proxy, through_proxy
 
@@ -209,8 +254,9 @@ class RunningDesign:
         for spec in specs:
             file = self.fault_file(spec.name)
             write_fault_file(file, clock_offset_us=0, store_delay_us=0)
-            env = {**spec.env, f"{self.design.name.upper()}_FAULT_FILE": str(file)}
-            exposed.append(through_proxy(replace(spec, env=env), self.proxy))
+            prefix = f"{self.design.name.upper()}_"
+            env = {**spec.env, f"{prefix}FAULT_FILE": str(file)}
+            exposed.append(through_proxy(replace(spec, env=env), self.proxy, prefix))
         return exposed
 
     def _take_data_dir(self) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import importlib
+import os
 import random
 import shlex
 import shutil
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,10 +28,11 @@ from loadtests.check.record import CheckRecord
 from loadtests.faults.named import RANDOM
 from loadtests.report.number_format import enumeration
 from workbench.catalogue import Design
+from workbench.given_servers import KINDS
 from workbench.spawner import spawn
 from workbench.terminal import say
 
-HANG_S = 120.0  # beyond the load of a check
+HANG_S = 300.0  # beyond the load of a check: longer than all bounds of its healing together
 ENDING_S = 20.0
 POLL_S = 0.1
 TURNED_SHARE = 0.4
@@ -100,23 +102,34 @@ def soak_command(design: Design, *, schedules: int, seconds: float, seed: int, p
     return worst_exit(ended)
 
 
-def drawn_knobs(model: type[Knobs], varied: Mapping[str, Sequence[str]], seed: int) -> dict[str, str]:
-    """Knobs to turn, and to what: each with a chance of its own, drawn again until the design takes them together."""
+def drawn_knobs(
+    model: type[Knobs],
+    varied: Mapping[str, Sequence[str]],
+    seed: int,
+    possible: Callable[[Knobs], bool] = lambda knobs: True,
+) -> dict[str, str]:
+    """Knobs to turn, and to what: each with a chance of its own, drawn again until the design takes them together.
+
+    `possible`: whether this machine can run it.
+    """
     rng = random.Random(f"{seed} knobs")
     for _ in range(DRAWS):
         turned = {name: rng.choice(values) for name, values in varied.items() if rng.random() < TURNED_SHARE}
         try:
-            build(model, turned)
+            knobs = build(model, turned)
         except KnobError:
             continue
-        return turned
+        if possible(knobs):
+            return turned
     raise RuntimeError(f"no combination of {', '.join(varied)} in {DRAWS} draws that the design takes")
 
 
-def check_words(design: Design, seed: int, seconds: float) -> list[str]:
-    """The words after `designs` that make this check, and repeat it."""
+def check_words(design: Design, seed: int, seconds: float, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """The words after `designs` that make this check, and repeat it. Kafka and Cassandra take part where they are given."""
     varied = importlib.import_module(f"loadtests.{design.name}.swarm").VARIED
-    turned = drawn_knobs(design.processes().KNOBS, varied, seed)
+    declared = design.processes()
+    absent = {name for name, kind in KINDS.items() if not environ.get(kind.setting)}
+    turned = drawn_knobs(declared.KNOBS, varied, seed, lambda knobs: not declared.needs(knobs) & absent)
     words = [f"{name}={value}" for name, value in turned.items()]
     return ["check", design.name, *words, "--faults", RANDOM, "--seed", str(seed), "--minutes", f"{seconds / 60:.6g}"]
 

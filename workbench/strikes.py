@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import importlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from loadtests.comparison.experiment import Experiment
 from loadtests.faults.plan import plan
-from loadtests.faults.schedule import Fault
+from loadtests.faults.schedule import NETWORK_KINDS, BadSchedule, Fault
 from loadtests.history.operation import Struck
 from workbench.fault_injection.injector import Injector
 from workbench.launch import RunningDesign
@@ -36,17 +37,40 @@ def refuse_ended_processes(faults: Sequence[Fault]) -> None:
         )
 
 
-def strikes_planned(design: str, nodes: Sequence[str], names: Sequence[str], seed: int, seconds: float) -> list[Fault]:
-    """What strikes and when; `random` draws from the design's own menu. Raises `BadSchedule`."""
+def strikes_planned(
+    design: str,
+    nodes: Sequence[str],
+    names: Sequence[str],
+    seed: int,
+    seconds: float,
+    unbreakable: Mapping[str, str] = MappingProxyType({}),
+) -> list[Fault]:
+    """What strikes and when; `random` draws from the design's own menu. Raises `BadSchedule`.
+
+    `unbreakable`: servers of which only connections can be struck, and why. What is drawn leaves the servers themselves alone, a
+    schedule that names one is refused.
+    """
     if not names:
         return []
     menu = importlib.import_module(f"loadtests.{design}.faults").MENU
-    return plan(names, seed=seed, seconds=seconds, nodes=nodes, menu=menu)
+    possible = [pattern for pattern in menu if pattern.kind in NETWORK_KINDS or pattern.target not in unbreakable]
+    faults = plan(names, seed=seed, seconds=seconds, nodes=nodes, menu=possible)
+    refused = next((fault for fault in faults if fault.kind not in NETWORK_KINDS and fault.target in unbreakable), None)
+    if refused is not None:
+        raise BadSchedule(f"{refused.schedule}: {unbreakable[refused.target]}")
+    return faults
 
 
-def drawn_for_round(experiment: Experiment, nodes: Sequence[str], plan_index: int, seconds: float) -> list[Fault]:
+def drawn_for_round(
+    experiment: Experiment,
+    nodes: Sequence[str],
+    plan_index: int,
+    seconds: float,
+    unbreakable: Mapping[str, str] = MappingProxyType({}),
+) -> list[Fault]:
     """The schedule of a round: another for each plan, the same for each variant. Raises `BadSchedule`."""
-    return strikes_planned(experiment.design, nodes, experiment.faults, experiment.seed * PLANS + plan_index, seconds)
+    seed = experiment.seed * PLANS + plan_index
+    return strikes_planned(experiment.design, nodes, experiment.faults, seed, seconds, unbreakable)
 
 
 class RoundStrikes:

@@ -33,6 +33,10 @@ class FaultHooks:
         """Raises ValueError for what is no fault file."""
         return cls(_mapped(path))
 
+    def active(self) -> dict[str, bool]:
+        """Which faults are in force now, by the names that schedules of faults have for them."""
+        return {"clock_offset": self._words[CLOCK_OFFSET] != 0, "slow_store": self._words[STORE_DELAY] > 0}
+
     def clock_us(self, clock_us: Callable[[], int]) -> Callable[[], int]:
         """The clock, as wrong as the file says at each reading. For wall clocks: a monotonic one has no hands to move."""
         words = self._words

@@ -1,20 +1,39 @@
 """Settings: where things are and what is secret, never how the design behaves (that is a knob).
 
 Every design shares the addresses of the servers; each adds its own under its prefix. Secrets are `SecretStr`, so that neither
-a log line nor a traceback shows them, and `redacted` is the only way settings are printed.
+a log line nor a traceback shows them, and `redacted` is the only way settings are printed. A setting comes from the environment,
+or from the file of its name in the folder of secrets, which neither an inspection of the container nor a crash report shows.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict, SettingsError
+
+SECRETS_DIR = "/run/secrets"  # where container engines put them; the variable SECRETS_DIR names another folder
+
+
+class SecretUnreadable(RuntimeError):
+    """The file of a secret is there, and this process may not read it."""
+
+
+class SecretFiles(SecretsSettingsSource):
+    """`<folder>/url_shortener_code_key` holds what the variable URL_SHORTENER_CODE_KEY would. Raises `SecretUnreadable`."""
+
+    def __call__(self) -> dict[str, Any]:
+        try:
+            return super().__call__()
+        except (OSError, SettingsError) as error:
+            raise SecretUnreadable(f"a secret in {self.secrets_dir} can't be read: {error.__cause__ or error}") from None
 
 
 class Settings(BaseSettings):
-    """What every design may need to find. Read from the environment when built, never at import time."""
+    """What every design may need to find. Read from the environment and the secrets when built, never at import time."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -24,6 +43,20 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path("data"), description="folder of the SQLite files")
     traces_endpoint: str | None = Field(default=None, description="OTLP over HTTP, e.g. http://127.0.0.1:4318/v1/traces")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, then the environment, then the secrets, where there is a folder of them."""
+        folder = Path(os.environ.get("SECRETS_DIR") or SECRETS_DIR)
+        files = (SecretFiles(settings_cls, secrets_dir=folder),) if folder.is_dir() else ()
+        return init_settings, env_settings, *files
 
     @field_validator("kafka_bootstrap", "cassandra_hosts")
     @classmethod

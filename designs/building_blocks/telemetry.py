@@ -1,33 +1,32 @@
 """Telemetry at the edges: requests and port calls are timed here, so that no core imports a metrics library.
 
 Metrics are Prometheus's (base units, `_total`, bounded labels): one registry per app and one process per port, no multi-process
-mode, no merged replicas. Logs are in `logs.py`, traces in `tracing.py`, and the knobs of it all in `observability.py`.
+mode, no merged replicas. Logs are in `logs.py`, traces in `tracing.py`, and the knobs of it all in `observability.py`. A sampled
+request names its trace in the metrics (an exemplar) and in the logs, so that a slow bucket leads to a slow request.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.utils import floatToGoString
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from designs.building_blocks.dependencies import Dependency
+from designs.building_blocks.event_loop_lag import EventLoopLag
+from designs.building_blocks.fault_hooks import FaultHooks
+from designs.building_blocks.request_seconds import BUCKETS_S, RequestSeconds
 
 if TYPE_CHECKING:
     from designs.building_blocks.tracing import Traces
 
-BUCKETS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS"})
 UNTIMED = frozenset({"/metrics", "/healthz", "/readyz"})
 UNMATCHED = "unmatched"
 SLOW_S = 1.0
@@ -41,13 +40,15 @@ class Telemetry:
     """The metrics that every service of every design has. One per process.
 
     Without `metrics` (a knob) requests and port calls are neither counted nor timed: `http_seconds` and `backend` are None, and
-    `timed_port` hands the port back as it is.
+    without `traces` as well `timed_port` hands the port back as it is. `loop_lag.watch` is to run beside the work.
     """
 
-    def __init__(self, design: str, version: str, *, metrics: bool = True) -> None:
+    def __init__(self, design: str, version: str, *, metrics: bool = True, traces: Traces | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.traces = traces
+        self.loop_lag = EventLoopLag()
         self.http_seconds: RequestSeconds | None = None
         self.backend: BackendCalls | None = None
         if metrics:
@@ -56,12 +57,24 @@ class Telemetry:
             self.backend = BackendCalls(self.registry)
         self.dependencies: list[Dependency] = []  # whose state is asked for when somebody scrapes
         self.registry.register(_Degraded(self.dependencies))
+        lag = Gauge(
+            "sd_event_loop_lag_seconds", "How late the event loop was, at worst, in its last looks.", registry=self.registry
+        )
+        lag.set_function(lambda: self.loop_lag.worst_s)
         build = Gauge("sd_build_info", "Always 1.", ("design", "version"), registry=self.registry)
         build.labels(design, version).set(1)
 
     def timed_port(self, port: object, backend: str, verbs: Iterable[str], prefix: str = "") -> Any:
-        """The port with these verbs timed and counted, where that is wanted. It is used by its own protocol."""
-        return TimedPort(port, self.backend, backend, verbs, prefix) if self.backend is not None else port
+        """The port with these verbs timed, counted and traced, as far as that is wanted. It is used by its own protocol."""
+        verbs = list(verbs)
+        exemplar = None
+        if self.traces is not None:
+            port, exemplar = self.traces.port(port, backend, verbs, prefix), self.traces.exemplar
+        return TimedPort(port, self.backend, backend, verbs, prefix, exemplar) if self.backend is not None else port
+
+    def observe_faults(self, hooks: FaultHooks) -> None:
+        """From now on `sd_fault_active` says which faults this process has been told to have."""
+        self.registry.register(_Faults(hooks))
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """All metrics in the format the scraper asks for, and its content type."""
@@ -82,6 +95,19 @@ class _Degraded:
         yield family
 
 
+class _Faults:
+    """`sd_fault_active`, looked up in the fault file when it is asked for. The names are those of the schedules of faults."""
+
+    def __init__(self, hooks: FaultHooks) -> None:
+        self._hooks = hooks
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily("sd_fault_active", "1 while a fault that was made on purpose is in force.", labels=["fault"])
+        for fault, active in self._hooks.active().items():
+            family.add_metric([fault], active)
+        yield family
+
+
 class BackendCalls:
     """How often and how long a process called its ports."""
 
@@ -94,67 +120,40 @@ class BackendCalls:
         )
 
 
-class RequestSeconds:
-    """`http_request_duration_seconds`: the same exposition as the client library's histogram, at a fraction of its cost.
+class TimedPort:
+    """A port with each awaited verb timed and counted under `backend` and the verb's name; the port itself knows nothing of it.
 
-    That is worth 40 lines because it is paid on the hottest path of every design. For one event loop: nothing is locked.
+    `exemplar()` names the trace that a call belongs to, None for a call of no trace.
     """
 
-    def __init__(self) -> None:
-        self._series: dict[tuple[str, str, int], _Series] = {}
-
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one request. Methods that callers make up share one series."""
-        series = self._series.get((method, route, status))
-        if series is None:
-            series = self.series(method, route, status)
-        series.observe(seconds)
-
-    def series(self, method: str, route: str, status: int) -> _Series:
-        """The series of these labels, for a caller that keeps it."""
-        key = (method if method in METHODS else "other", route, status)
-        return self._series.setdefault(key, _Series())
-
-    def collect(self) -> Iterator[Metric]:
-        family = HistogramMetricFamily(
-            "http_request_duration_seconds",
-            "Time from the request's head to the end of its answer, by route template.",
-            labels=["method", "route", "status"],
-        )
-        for (method, route, status), series in self._series.items():
-            running = accumulate(series.counts)
-            bounds = [*map(floatToGoString, BUCKETS_S), "+Inf"]
-            family.add_metric([method, route, str(status)], list(zip(bounds, running, strict=True)), series.sum_s)
-        yield family
-
-
-class _Series:
-    """Counts per bucket (not cumulative) and the sum of one combination of labels."""
-
-    __slots__ = ("counts", "sum_s")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS_S) + 1)
-        self.sum_s = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
-        self.sum_s += seconds
-
-
-class TimedPort:
-    """A port with each awaited verb timed and counted under `backend` and the verb's name; the port itself knows nothing of it."""
-
-    def __init__(self, port: object, counted: BackendCalls, backend: str, verbs: Iterable[str], prefix: str = "") -> None:
+    def __init__(
+        self,
+        port: object,
+        counted: BackendCalls,
+        backend: str,
+        verbs: Iterable[str],
+        prefix: str = "",
+        exemplar: Callable[[], dict[str, str] | None] | None = None,
+    ) -> None:
         self._port = port
         for verb in verbs:
-            setattr(self, verb, _timed(getattr(port, verb), counted, backend, prefix + verb))
+            setattr(self, verb, _timed(getattr(port, verb), counted, backend, prefix + verb, exemplar or _no_exemplar))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._port, name)
 
 
-def _timed(call: Callable[..., Awaitable[T]], counted: BackendCalls, backend: str, op: str) -> Callable[..., Awaitable[T]]:
+def _no_exemplar() -> None:
+    return None
+
+
+def _timed(
+    call: Callable[..., Awaitable[T]],
+    counted: BackendCalls,
+    backend: str,
+    op: str,
+    exemplar: Callable[[], dict[str, str] | None],
+) -> Callable[..., Awaitable[T]]:
     seconds = counted.seconds.labels(backend, op)
     ok, failed = (counted.calls.labels(backend, op, outcome) for outcome in ("ok", "error"))
 
@@ -166,7 +165,7 @@ def _timed(call: Callable[..., Awaitable[T]], counted: BackendCalls, backend: st
             failed.inc()
             raise
         finally:
-            seconds.observe(time.perf_counter() - started_s)
+            seconds.observe(time.perf_counter() - started_s, exemplar())
         ok.inc()
         return result
 
@@ -205,7 +204,7 @@ class Timing:
             duration_s = None
             if self._seconds is not None:
                 duration_s = time.perf_counter() - started_s
-                self._seconds.observe(scope["method"], route_of(scope), status, duration_s)
+                self._seconds.observe(scope["method"], route_of(scope), status, duration_s, scope.get("traceparent", ""))
             slow = duration_s is not None and duration_s > SLOW_S
             if status >= 500 or slow:
                 timed = {"duration_s": round(duration_s, 4)} if duration_s is not None else {}

@@ -1,4 +1,13 @@
-"""Traces by OpenTelemetry, at the edges only: a span per request, and one per batch that links back to the requests in it.
+"""Traces by OpenTelemetry, at the edges only: a span per request, per call of a port while one waits, and per batch.
+
+    GET /{code}          server      of the caller's trace, if there is one
+      redis shared_get   client      a call that a sampled request waited for
+      publish clicks     producer    a batch that serves this request and others: child of the first, linked to the others
+        count clicks     consumer    whoever takes batches off the queue: child of the first batch, linked to the others
+          sqlite clicks_apply
+
+A span has one parent, and a batch has many; the conventions for messaging allow one of them to be the parent, so that one trace id
+goes all the way, and have links for the rest. What nobody sampled leaves no span: a batch of no sampled request, a poll, a probe.
 
 Off unless the knob `traces` is turned up; else nothing here is imported and no thread runs. W3C trace context (traceparent) is
 read from the request, travels through the queue inside the batch, and stands in the log lines. Sampling is parent-based.
@@ -11,20 +20,26 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
-from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from designs.building_blocks.telemetry import METHODS, UNTIMED, header, route_of
+from designs.building_blocks import trace_attributes as names
+from designs.building_blocks.request_seconds import METHODS
+from designs.building_blocks.telemetry import UNTIMED, header, route_of
+
+T = TypeVar("T")
 
 _CONTEXT = TraceContextTextMapPropagator()
 MAX_LINKS = 64
@@ -54,7 +69,7 @@ class Traces:
 
     def __init__(self, design: str, process: str, endpoint: str, ratio: float, exporter: SpanExporter | None = None) -> None:
         self.totals = SpanTotals()
-        resource = Resource.create({"service.name": design, "service.instance.id": process})
+        resource = Resource.create({names.SERVICE_NAME: design, names.SERVICE_INSTANCE: process})
         self._provider = TracerProvider(resource=resource, sampler=ParentBasedTraceIdRatio(ratio), shutdown_on_exit=False)
         self._exports = _CountedExports(exporter or OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S), self.totals)
         self._provider.add_span_processor(_CountedBatches(self._exports, self.totals))
@@ -70,15 +85,43 @@ class Traces:
             ending.join(GIVE_UP_WITHIN_S)  # a thread that is left behind even then ends with the process
 
     @contextlib.contextmanager
-    def batch(self, name: str, traceparents: Sequence[str]) -> Iterator[None]:
-        """A span around work for several requests: linked to them, child of none."""
-        links = []
-        for traceparent in traceparents[:MAX_LINKS]:
-            context = trace.get_current_span(_CONTEXT.extract({"traceparent": traceparent})).get_span_context()
-            if context.is_valid:
-                links.append(Link(context))
-        with self.tracer.start_as_current_span(name, kind=SpanKind.CONSUMER, links=links):
+    def batch(self, name: str, traceparents: Sequence[str], attributes: Mapping[str, str] | None = None) -> Iterator[None]:
+        """A consumer span around work for several batches: child of the first that was sampled, linked to the others."""
+        with self._continued(name, SpanKind.CONSUMER, traceparents, attributes):
             yield
+
+    @contextlib.contextmanager
+    def publishing(self, name: str, traceparents: Sequence[str], attributes: Mapping[str, str] | None = None) -> Iterator[str]:
+        """A producer span around handing over a batch; gives the traceparent that is to travel with it, "" for none."""
+        with self._continued(name, SpanKind.PRODUCER, traceparents, attributes) as span:
+            yield _traceparent() if span is not None else ""
+
+    @contextlib.contextmanager
+    def _continued(
+        self, name: str, kind: SpanKind, traceparents: Sequence[str], attributes: Mapping[str, str] | None
+    ) -> Iterator[Span | None]:
+        sampled = [context for context in map(_context_of, traceparents) if context.trace_flags.sampled]
+        if not sampled:
+            yield None
+            return
+        first = trace.set_span_in_context(NonRecordingSpan(sampled[0]), Context())
+        links = [Link(context) for context in sampled[1 : MAX_LINKS + 1]]
+        with self.span(name, context=first, kind=kind, links=links, attributes=attributes) as span, _failures_of(span):
+            yield span
+
+    def span(self, name: str, **how: Any) -> contextlib.AbstractContextManager[Span]:
+        """The SDK's, without the messages and tracebacks of exceptions: they hold what callers wrote."""
+        return self.tracer.start_as_current_span(name, **how, record_exception=False, set_status_on_exception=False)
+
+    def port(self, port: object, backend: str, verbs: Iterable[str], prefix: str = "") -> TracedPort:
+        """The port with a span around each call of these verbs that a sampled request, or batch, waits for."""
+        return TracedPort(port, self, backend, verbs, prefix)
+
+    @staticmethod
+    def exemplar() -> dict[str, str] | None:
+        """The trace that is under way, as an exemplar of a metric; None where none is sampled."""
+        context = trace.get_current_span().get_span_context()
+        return {"trace_id": format(context.trace_id, "032x")} if context.trace_flags.sampled else None
 
 
 class _CountedBatches(BatchSpanProcessor):
@@ -132,7 +175,7 @@ class TracedRequests:
 
     def __init__(self, app: ASGIApp, traces: Traces) -> None:
         self._app = app
-        self._tracer = traces.tracer
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in UNTIMED:
@@ -140,22 +183,75 @@ class TracedRequests:
             return
         method = scope["method"] if scope["method"] in METHODS else "other"
         parent = _CONTEXT.extract({"traceparent": header(scope, b"traceparent").decode("latin-1")})
-        with self._tracer.start_as_current_span(method, context=parent, kind=SpanKind.SERVER) as span:
-            carrier: dict[str, str] = {}
-            if span.is_recording():
-                _CONTEXT.inject(carrier)
-                scope["traceparent"] = carrier["traceparent"]
+        with self._traces.span(method, context=parent, kind=SpanKind.SERVER) as span:
+            if not span.is_recording():
+                await self._app(scope, receive, send)
+                return
+            scope["traceparent"] = _traceparent()
 
             async def note(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    span.set_attribute("http.response.status_code", message["status"])
+                    span.set_attribute(names.HTTP_STATUS, message["status"])
+                    if message["status"] >= 500:
+                        span.set_status(StatusCode.ERROR)
+                        span.set_attribute(names.ERROR_TYPE, str(message["status"]))
                 await send(message)
 
-            await self._app(scope, receive, note if span.is_recording() else send)
-            route = scope.get("route_template") or route_of(scope)
-            span.update_name(f"{method} {route}")
-            span.set_attribute("http.request.method", method)
-            span.set_attribute("http.route", route)
+            try:
+                with _failures_of(span):
+                    await self._app(scope, receive, note)
+            finally:
+                route = scope.get("route_template") or route_of(scope)
+                span.update_name(f"{method} {route}")
+                span.set_attribute(names.HTTP_METHOD, method)
+                span.set_attribute(names.HTTP_ROUTE, route)
+
+
+class TracedPort:
+    """A port with a client span around each awaited verb, named by backend and verb, where a sampled span waits for it."""
+
+    def __init__(self, port: object, traces: Traces, backend: str, verbs: Iterable[str], prefix: str = "") -> None:
+        self._port = port
+        for verb in verbs:
+            attributes = names.of_call(backend, verb, prefix + verb)
+            setattr(self, verb, _traced(getattr(port, verb), traces, f"{backend} {prefix}{verb}", attributes))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)
+
+
+def _traced(
+    call: Callable[..., Awaitable[T]], traces: Traces, name: str, attributes: Mapping[str, str]
+) -> Callable[..., Awaitable[T]]:
+    async def traced(*args: Any, **kwargs: Any) -> T:
+        if not trace.get_current_span().is_recording():
+            return await call(*args, **kwargs)
+        with traces.span(name, kind=SpanKind.CLIENT, attributes=attributes) as span, _failures_of(span):
+            return await call(*args, **kwargs)
+
+    return traced
+
+
+@contextlib.contextmanager
+def _failures_of(span: Span) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        span.set_status(StatusCode.ERROR)
+        span.set_attribute(names.ERROR_TYPE, type(error).__name__)
+        raise
+
+
+def _context_of(traceparent: str) -> SpanContext:
+    """The context that a traceparent names, an invalid and so unsampled one for what is no traceparent."""
+    return trace.get_current_span(_CONTEXT.extract({"traceparent": traceparent})).get_span_context()
+
+
+def _traceparent() -> str:
+    """The traceparent of the current span."""
+    carrier: dict[str, str] = {}
+    _CONTEXT.inject(carrier)
+    return carrier["traceparent"]
 
 
 def trace_ids() -> dict[str, str]:

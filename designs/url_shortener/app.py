@@ -30,7 +30,7 @@ MAX_UNDER_WAY = 1_000  # of the framework's requests, and as many redirects that
 def create_app(knobs: ShortenerKnobs, settings: ShortenerSettings, clock_us: Callable[[], int] | None = None) -> ASGIApp:
     """The ASGI application of one replica; it connects when its lifespan starts. Raises ValueError for what it can't do without."""
     traces = traces_for("url_shortener", settings.process_name, knobs.traces, settings.traces_endpoint)
-    telemetry = Telemetry("url_shortener", VERSION, metrics=knobs.metrics == "on")
+    telemetry = Telemetry("url_shortener", VERSION, metrics=knobs.metrics == "on", traces=traces)
     replica = assemble(knobs, settings, telemetry, clock_us or (lambda: time.time_ns() // 1000))
 
     @contextlib.asynccontextmanager

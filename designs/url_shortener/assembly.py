@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,15 +15,16 @@ from designs.building_blocks.dependencies import Dependency, keep_watch
 from designs.building_blocks.fault_hooks import FaultHooks
 from designs.building_blocks.stampede import monotonic_us
 from designs.building_blocks.telemetry import Telemetry
-from designs.url_shortener.backends.memory import MemoryClickStore, MemoryLinkStore, MemoryVisitorCounter
-from designs.url_shortener.backends.sqlite import SqliteClickStore, SqliteLinkStore
+from designs.url_shortener.backends.memory import MemoryVisitorCounter
 from designs.url_shortener.blocklist import Blocklist
 from designs.url_shortener.click_recorder import ClickRecorder, ClickTotals, count_now, to_queue, to_store
+from designs.url_shortener.click_traces import LoggedQueue, traced_count, traced_publish, traced_work
 from designs.url_shortener.click_worker import ClickWorker
 from designs.url_shortener.clicks import Visit, clicks_of
 from designs.url_shortener.codes import code_source
 from designs.url_shortener.guards import (
     guarded_clicks,
+    guarded_letters,
     guarded_links,
     guarded_queue,
 )
@@ -31,27 +32,19 @@ from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.links import Link
 from designs.url_shortener.metrics import observe_messages, observe_replica, observe_syncs, observe_worker
 from designs.url_shortener.miss_limit import MissLimit
-from designs.url_shortener.ports import ClickQueue, ClickStore, LinkStore, VisitorCounter
+from designs.url_shortener.ports import ClickStore, LinkStore, VisitorCounter
+from designs.url_shortener.queue_parts import SERVER_NAMES, SERVER_OF, open_click_queue
 from designs.url_shortener.redirects import RedirectRoute
 from designs.url_shortener.redis_parts import BREAKER_OPEN_S, MARKER_TTL_MS, RedisParts, watched
 from designs.url_shortener.replica import Replica, Subscription, follow, sweep
 from designs.url_shortener.settings import ShortenerSettings
 from designs.url_shortener.shortener import Shortener
-from designs.url_shortener.watching import dependency, probe_store
+from designs.url_shortener.store_parts import LINK_VERBS, StoreParts
+from designs.url_shortener.watching import dependency, probe_queue, probe_store
 from designs.url_shortener.write_behind import WriteBehindTotals, carry_forever
 
 SYNC_CLICK_DEADLINE_S = 0.25
-LINK_VERBS = (
-    "insert_if_absent",
-    "get",
-    "edit",
-    "take_visit",
-    "visits_taken",
-    "page",
-    "lease_range",
-    "find_request",
-    "claim_request",
-)
+QUEUE_VERBS = ("publish", "receive", "done", "retry_later", "park")
 
 
 def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Telemetry, clock_us: Callable[[], int]) -> Replica:
@@ -59,12 +52,14 @@ def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tele
     hooks = FaultHooks.open(settings.fault_file) if settings.fault_file is not None else None
     if hooks is not None:
         clock_us = hooks.clock_us(clock_us)
+        telemetry.observe_faults(hooks)
     dependencies = {"store": dependency("store")}
-    store = _timed_store(guarded_links(_link_store(knobs, settings, hooks), dependencies["store"]), knobs, telemetry)
+    stores = StoreParts(knobs, settings, clock_us, hooks)
+    store: Any = telemetry.timed_port(guarded_links(stores.links(), dependencies["store"]), knobs.store, LINK_VERBS)
     redis = RedisParts(knobs, settings, telemetry) if knobs.needs_redis else None
     blocklist = Blocklist(settings.blocklist) if settings.blocklist is not None else None
     close: list[Callable[[], Any]] = [store.close]
-    background: list[Callable[[], Any]] = [lambda: sweep(store, clock_us)]
+    background: list[Callable[[], Any]] = [lambda: sweep(store, clock_us), telemetry.loop_lag.watch]
 
     breaker = CircuitBreaker(time.monotonic, open_s=BREAKER_OPEN_S) if knobs.shared_layer else None
     shared: SharedCache[Link] | None = None
@@ -97,12 +92,14 @@ def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tele
         dependencies["redis"].watch("invalidations", lambda: subscription.stands)
         background.append(lambda: follow(invalidations, cache, subscription))
 
-    counting = _counting(knobs, settings, telemetry, redis, dependencies, clock_us, hooks)
+    counting = _counting(knobs, settings, telemetry, redis, stores, dependencies, clock_us)
+    if knobs.needs_kafka:
+        probes["kafka"] = lambda: probe_queue(counting.queue, dependencies["kafka"])
     if counting.worker is not None:
         background.append(counting.worker.run)
     if counting.recorder is not None:
         background.append(counting.recorder.run)
-    close += counting.close
+    close += [*counting.close, stores.close]
     if redis is not None:
         close.append(redis.close)
     replica = Replica(
@@ -148,16 +145,15 @@ def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tele
         messages["pending"] = lambda: pending.added
     if messages:
         observe_messages(telemetry, messages)
-    if knobs.store == "sqlite":
-        files: list[Any] = [file for file in (store, counting.store) if file is not None]
-        observe_syncs(telemetry, "sqlite", files)
+    if stores.synced:
+        observe_syncs(telemetry, knobs.store, stores.synced)
     if counting.worker is not None and counting.queue is not None:
         observe_worker(telemetry, counting.worker)
     return replica
 
 
 def _watch(server: Dependency, probe: Callable[[], Awaitable[None]]) -> Callable[[], Any]:
-    """Redis is asked now and then. The store, which whoever comes uses, is only asked when its last use failed."""
+    """Servers are asked now and then. The store, which whoever comes uses, is only asked when its last use failed."""
 
     async def where_it_failed() -> None:
         if server.degraded:
@@ -172,7 +168,7 @@ class _Counting:
 
     store: ClickStore | None = None
     visitors: VisitorCounter | None = None
-    queue: ClickQueue | None = None
+    queue: Any = None  # a ClickQueue, with `ping` where it has a server of its own
     dead_letters: DeadLetterQueue | None = None
     recorder: ClickRecorder | None = None
     now: Callable[[Visit], Any] | None = None
@@ -186,25 +182,36 @@ def _counting(
     settings: ShortenerSettings,
     telemetry: Telemetry,
     redis: RedisParts | None,
-    dependencies: Mapping[str, Dependency],
+    stores: StoreParts,
+    dependencies: dict[str, Dependency],
     clock_us: Callable[[], int],
-    hooks: FaultHooks | None,
 ) -> _Counting:
     parts = _Counting()
     if knobs.clicks == "off":
         return parts
     secret = settings.derived_key("visitors")
-    parts.store = _click_store(knobs, settings, telemetry, dependencies["store"], clock_us, hooks)
+    plain = guarded_clicks(stores.clicks(), dependencies["store"])
+    parts.store = counts = telemetry.timed_port(plain, knobs.store, ["apply", "stats"], prefix="clicks_")
     parts.visitors = redis.visitors() if redis is not None else MemoryVisitorCounter()
-    parts.close.append(parts.store.close)
-    send = to_store(parts.store, parts.visitors)
-    if knobs.clicks == "redis_streams":
+    parts.close.append(counts.close)
+    send = traced_count(to_store(counts, parts.visitors), telemetry.traces)
+    if knobs.queued_clicks:
         assert redis is not None
-        parts.queue = redis.queue()
-        parts.dead_letters = redis.guarded_dead_letters(parts.queue.dead_letters)
-        send = to_queue(guarded_queue(parts.queue, dependencies["redis"]))
+        server = SERVER_OF[knobs.clicks]
+        plain_queue = open_click_queue(knobs, settings, redis.client)
+        parts.queue = telemetry.timed_port(plain_queue, server, QUEUE_VERBS)
+        if server == "redis":
+            parts.dead_letters = redis.guarded_dead_letters(plain_queue.dead_letters)
+        else:
+            dependencies[server] = dependency(server)
+            parts.dead_letters = guarded_letters(plain_queue.dead_letters, SERVER_NAMES[server])
+            parts.close.append(plain_queue.close)
+        send = to_queue(guarded_queue(parts.queue, dependencies[server], SERVER_NAMES[server]))
+        send = traced_publish(send, telemetry.traces, server)
         if knobs.store == "memory":  # what is in memory can only be counted here
-            parts.worker = ClickWorker(parts.queue, parts.store, parts.visitors, settings.process_name, clock_us=clock_us)
+            around = traced_work(telemetry.traces, server)
+            queue = LoggedQueue(parts.queue)
+            parts.worker = ClickWorker(queue, counts, parts.visitors, settings.process_name, around=around, clock_us=clock_us)
     if knobs.clicks == "sync":
         totals = parts.totals
         parts.now = lambda visit: count_now(send, totals, clicks_of({visit: 1}, clock_us() / 1e6, secret), SYNC_CLICK_DEADLINE_S)
@@ -213,33 +220,6 @@ def _counting(
         parts.recorder = ClickRecorder(send, secret, flush_s, knobs.click_buffer, lambda: clock_us() / 1e6)
         parts.totals = parts.recorder.totals
     return parts
-
-
-def _click_store(
-    knobs: ShortenerKnobs,
-    settings: ShortenerSettings,
-    telemetry: Telemetry,
-    server: Dependency,
-    clock_us: Callable[[], int],
-    hooks: FaultHooks | None,
-) -> ClickStore:
-    """Where counts are kept: beside the links, in a file of their own."""
-    store: Any = MemoryClickStore(clock_us) if knobs.store == "memory" else SqliteClickStore(settings.clicks_file, clock_us)
-    if hooks is not None:
-        store = hooks.slowed(store, ["apply", "stats", "forget_batches"])
-    timed: ClickStore = telemetry.timed_port(guarded_clicks(store, server), knobs.store, ["apply", "stats"], prefix="clicks_")
-    return timed
-
-
-def _link_store(knobs: ShortenerKnobs, settings: ShortenerSettings, hooks: FaultHooks | None) -> LinkStore:
-    store: LinkStore = MemoryLinkStore() if knobs.store == "memory" else SqliteLinkStore(settings.links_file)
-    if hooks is not None:
-        store = hooks.slowed(store, [*LINK_VERBS, "forget_requests", "count"])
-    return store
-
-
-def _timed_store(store: LinkStore, knobs: ShortenerKnobs, telemetry: Telemetry) -> Any:
-    return telemetry.timed_port(store, knobs.store, LINK_VERBS)
 
 
 def layered_cache(

@@ -96,7 +96,7 @@ class ClickWorker:
         return len(finished)
 
     async def _apply(self, taken: Sequence[tuple[Delivery, ClickBatch]]) -> list[Delivery]:
-        """Count these batches; what fails with anything but an outage is tried alone, and at last given up."""
+        """Count these batches; what fails with anything but an outage is tried alone, then later again, and at last given up."""
         if not taken:
             return []
         try:
@@ -108,8 +108,10 @@ class ClickWorker:
             if len(taken) > 1:
                 return [delivery for one in taken for delivery in await self._apply([one])]
             delivery, batch = taken[0]
-            if should_park(delivery.deliveries, MAX_DELIVERIES):
+            if should_park(delivery.tries, MAX_DELIVERIES):
                 await self._give_up(delivery, f"{type(error).__name__} while counting", clicks=batch.total)
+            else:
+                await self._queue.retry_later(delivery)
             return []
         return [delivery for delivery, _ in taken]
 

@@ -5,6 +5,7 @@
     Redis for the API     `REQUEST_DEADLINE_S`: numbers, pending links, announcements, unique visitors, dead letters
     the store             `STORE_DEADLINE_S`
     clicks on their way   `SEND_DEADLINE_S`, while nobody waits for them
+    letters in Kafka      `LETTERS_DEADLINE_S`: the operator's list of them is read from the topic
 
 What requests ask of Redis has a breaker for each of the first three rows: while it is open they are refused at once. What waits for
 work (the click worker, the carrier of pending links) is in nobody's way, and has the driver's own time-out.
@@ -26,6 +27,7 @@ STORE_DEADLINE_S = 2.0
 REDIRECT_DEADLINE_S = 0.04  # it comes on top of that of the shared cache
 REQUEST_DEADLINE_S = 0.5
 SEND_DEADLINE_S = 1.0
+LETTERS_DEADLINE_S = 5.0
 READS, WRITES, CLICKS = "reads", "writes", "clicks"  # signals of the store: a disk that is full can still be read
 READ_VERBS = ("get", "visits_taken", "page", "find_request")
 WRITE_VERBS = ("insert_if_absent", "edit", "take_visit", "lease_range", "claim_request")
@@ -87,13 +89,25 @@ def is_outage(error: Exception) -> bool:
     return isinstance(error, StoreError | CacheUnavailable) and not isinstance(error, QueueFull)
 
 
-def guarded_queue(queue: Any, dependency: Dependency) -> Any:
+def guarded_letters(letters: Any, server: str) -> Any:
+    """Dead letters (`DeadLetterQueue`) on a server that has no breaker here: who asks for them is an operator."""
+    return GuardedPort(
+        letters,
+        ["list", "count"],
+        deadline_s=LETTERS_DEADLINE_S,
+        late=lambda verb: queue_error(f"{server} did not answer {verb} within {LETTERS_DEADLINE_S:g} s", False),
+        is_outage=is_outage,
+        heard=lambda _: None,
+    )
+
+
+def guarded_queue(queue: Any, dependency: Dependency, server: str) -> Any:
     """The click queue for those who put batches into it: nobody waits, but the buffer fills meanwhile."""
     return GuardedPort(
         queue,
         ["publish"],
         deadline_s=SEND_DEADLINE_S,
-        late=lambda _: queue_error(f"Redis did not take the clicks within {SEND_DEADLINE_S:g} s", True),
+        late=lambda _: queue_error(f"{server} did not take the clicks within {SEND_DEADLINE_S:g} s", True),
         is_outage=is_outage,
         heard=lambda well: dependency.hear(CLICKS, well),
     )

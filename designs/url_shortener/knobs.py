@@ -217,8 +217,11 @@ class ShortenerKnobs(Knobs):
 
     @property
     def needs_redis(self) -> bool:
-        """Is there a reason to start Redis at all? (The process layer listens there for invalidations.)"""
-        return self.cache != "none" or self.ids == "counter" or self.clicks == "redis_streams"
+        """Is there a reason to start Redis at all?
+
+        The process layer listens there for invalidations; a click worker and the replicas share the unique visitors there.
+        """
+        return self.cache != "none" or self.ids == "counter" or self.queued_clicks
 
     @property
     def needs_cassandra(self) -> bool:

@@ -43,7 +43,7 @@ class RequestClaim:
 
 
 class LinkStore(Protocol):
-    """The final authority on links. Anything it acknowledged survives a killed process; sqlite's survives a power loss."""
+    """The final authority on links. Anything it acknowledged survives a killed process; in sqlite and cassandra a power loss."""
 
     async def insert_if_absent(self, link: Link) -> Link | None:
         """None when the link was written; otherwise the link that has the code already (tombstones count)."""
@@ -79,7 +79,7 @@ class LinkStore(Protocol):
         """Insert-if-absent of what an `Idempotency-Key` stands for: the claim that holds, ours or the earlier one."""
 
     async def forget_requests(self, before_us: int) -> int:
-        """Drop claims whose link was created before then; returns how many."""
+        """Drop claims whose link was created before then; returns how many. 0 where they end by themselves, after a day."""
 
     async def count(self) -> int:
         """How many codes are used, tombstones included. For gauges; may be slow."""
@@ -109,16 +109,23 @@ class ClickStats:
 
 
 class ClickStore(Protocol):
-    """Counts of clicks. Applying a batch twice counts it once, which is what makes at-least-once delivery exact."""
+    """Counts of clicks. Applying a batch twice counts it once, which is what makes at-least-once delivery exact.
+
+    After an error in `apply` the counts are those of before (memory, sqlite), or a part of them is there already (cassandra).
+    Either way the same call again, from anybody, makes them whole and counts nothing twice. Only then is a batch done.
+    """
 
     async def apply(self, batches: Mapping[str, Sequence[ClickCount]]) -> Collection[str]:
-        """Add each batch (by its id) unless it was added before; returns the ids that were new. All or none on an error."""
+        """Add each batch (by its id) unless it was added before; returns the ids that were new."""
 
     async def stats(self, code: str, days: int, today: str) -> ClickStats:
         """Totals of the last `days` days up to and with `today`; at most 20 referrers, most clicks first."""
 
     async def forget_batches(self, before_us: int) -> int:
-        """Drop the memory of batches applied before then; it must outlast any redelivery."""
+        """Drop the memory of batches applied before then; it must outlast any redelivery. Returns how many.
+
+        Where it ends by itself, after seven days, this only tidies up, and answers 0.
+        """
 
     async def close(self) -> None: ...
 
@@ -135,15 +142,32 @@ class VisitorCounter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A batch handed to one worker. `deliveries` counts how often it has been handed out, this time included."""
+    """A batch handed to one worker. `deliveries` counts how often it has been handed out, this time included.
+
+    `put_off` counts how often `retry_later` was said of it, where the queue knows; None where it does not.
+    """
 
     id: str
     body: bytes
     deliveries: int
+    put_off: int | None = None
+
+    @property
+    def tries(self) -> int:
+        """Its tries so far that count against it, this one included. An outage uses none up where the queue can tell."""
+        return self.deliveries if self.put_off is None else self.put_off + 1
 
 
 class ClickQueue(Protocol):
-    """Batches of clicks on their way to the click store: at least once, in any order, bounded."""
+    """Batches of clicks on their way to the click store: at least once, in any order, bounded.
+
+    What backends promise differently (each is a test):
+
+        deliveries      exact in memory and in Redis; Kafka counts those to one consumer since it has the partition
+        the depth       in Kafka what is done behind something unfinished counts until that is done
+        the bound       exact in memory and in Redis; Kafka looks at its backlog now and then, and overshoots
+        who falls silent is noticed by what he holds (memory, Redis) or by his session (Kafka)
+    """
 
     @property
     def dead_letters(self) -> DeadLetterQueue:
@@ -157,6 +181,9 @@ class ClickQueue(Protocol):
 
     async def done(self, deliveries: Sequence[Delivery]) -> None:
         """These were applied; they will not be delivered again."""
+
+    async def retry_later(self, delivery: Delivery) -> None:
+        """It could not be applied for a reason of its own (not for an outage): deliver it again later, others first."""
 
     async def park(self, delivery: Delivery, reason: str) -> None:
         """Move a batch that can't be applied to the dead letters."""

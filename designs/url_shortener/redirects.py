@@ -18,7 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from designs.building_blocks.cache_layers import CacheUnavailable
 from designs.building_blocks.problem_details import MEDIA_TYPE, Problem
-from designs.building_blocks.telemetry import RequestSeconds, header
+from designs.building_blocks.request_seconds import RequestSeconds
+from designs.building_blocks.telemetry import header
 from designs.url_shortener.click_recorder import ClickRecorder
 from designs.url_shortener.clicks import Visit
 from designs.url_shortener.links import Link, Outcome, Redirect, Refusal
@@ -209,4 +210,5 @@ class RedirectPath:
         await send(answer.start)
         await send(answer.end)
         if seconds is not None:
-            seconds.observe(scope["method"], TEMPLATE, answer.status, time.perf_counter() - started_s)
+            duration_s = time.perf_counter() - started_s
+            seconds.observe(scope["method"], TEMPLATE, answer.status, duration_s, scope.get("traceparent", ""))

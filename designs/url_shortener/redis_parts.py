@@ -9,7 +9,6 @@ from typing import Any
 from designs.building_blocks.cache_layers import SharedCache
 from designs.building_blocks.circuit_breaker import CircuitBreaker
 from designs.building_blocks.dead_letter_queue import DeadLetterQueue
-from designs.building_blocks.deadline import within
 from designs.building_blocks.dependencies import Dependency
 from designs.building_blocks.telemetry import Telemetry
 from designs.url_shortener.guards import (
@@ -23,7 +22,7 @@ from designs.url_shortener.guards import (
 from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.links import Link
 from designs.url_shortener.settings import ShortenerSettings
-from designs.url_shortener.watching import PROBE_WITHIN_S, dependency, probe_redis
+from designs.url_shortener.watching import answers, dependency, probe_redis
 
 MARKER_TTL_MS = 30_000
 PENDING_BOUND = 50_000
@@ -74,11 +73,6 @@ class RedisParts:
         counted = self._requests.guard(timed, ["count"], store_error)
         return self._redirects.guard(counted, ["add"], store_error) if self._sync else counted
 
-    def queue(self) -> Any:
-        from designs.url_shortener.backends.redis_streams import RedisClickQueue
-
-        return self._telemetry.timed_port(RedisClickQueue(self.client), "redis", ["publish", "receive", "done", "park"])
-
     def pending(self, consumer: str) -> Any:
         from designs.url_shortener.backends.redis_streams import RedisPendingLinks
 
@@ -90,11 +84,7 @@ class RedisParts:
         return self._requests.guard(letters, ["list", "count"], queue_error)
 
     async def ping(self) -> bool:
-        try:
-            async with within(PROBE_WITHIN_S):
-                return bool(await self.client.ping())
-        except Exception:  # whatever is wrong with it, it is not there
-            return False
+        return await answers(self.client)
 
     async def close(self) -> None:
         await self._fast.aclose()

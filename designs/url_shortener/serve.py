@@ -1,7 +1,8 @@
 """Start one process of the design: `python -m designs.url_shortener.serve service|worker --port N`.
 
-Knobs come from `URL_SHORTENER_KNOB_*`, settings from `URL_SHORTENER_*` and `REDIS_URL`. One worker per port; the log goes to
-standard output as JSON lines, without a line per request.
+Knobs come from `URL_SHORTENER_KNOB_*`, settings from `URL_SHORTENER_*`, `REDIS_URL`, `KAFKA_BOOTSTRAP`, `CASSANDRA_HOSTS`, or from
+files of these names in lower case in the folder of secrets. One worker per port; the log goes to standard output as JSON lines,
+without a line per request.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Mapping
 
 MAX_CONCURRENCY = 2_000
+SHARED_NAMES = ("REDIS_URL", "KAFKA_BOOTSTRAP", "CASSANDRA_HOSTS")  # settings that all designs call by the same name
 
 
 def main() -> int:
@@ -31,6 +33,7 @@ def main() -> int:
 
     from designs.building_blocks.knobs import KnobError, knobs_from_environment
     from designs.building_blocks.logs import configure_logs
+    from designs.building_blocks.settings import SecretUnreadable
     from designs.url_shortener.knobs import PREFIX, ShortenerKnobs
     from designs.url_shortener.settings import ShortenerSettings
 
@@ -44,13 +47,13 @@ def main() -> int:
             from designs.url_shortener.app import create_app as create
 
         app = create(knobs, settings)
-    except KnobError as error:
+    except (KnobError, SecretUnreadable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         field = "_".join(map(str, first["loc"])).upper()
-        name = field if field == "REDIS_URL" else f"URL_SHORTENER_{field}"
+        name = field if field in SHARED_NAMES else f"URL_SHORTENER_{field}"
         print(f"error: setting {name}: {first['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         return 2
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Where the URL shortener finds things, and its secrets. Read from `URL_SHORTENER_*` (servers: `REDIS_URL`) when built."""
+"""Where the URL shortener finds things, and its secrets: `URL_SHORTENER_*` (servers: `REDIS_URL`), or files of these names."""
 
 from __future__ import annotations
 

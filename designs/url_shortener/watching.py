@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any
 
 import structlog
 
@@ -45,6 +46,17 @@ async def probe_store(store: LinkStore, dependency: Dependency) -> None:
         await _probe(dependency, WRITES, lambda: store.lease_range("probe", 1))
 
 
+async def probe_queue(queue: Any, dependency: Dependency) -> None:
+    """Ask a queue that has a server of its own, by its `ping`."""
+    try:
+        async with within(PROBE_WITHIN_S):
+            await queue.ping()
+    except (StoreError, TimeoutError):
+        dependency.probed(False)
+    else:
+        dependency.probed(True)
+
+
 async def _probe(dependency: Dependency, signal: str, ask: Callable[[], Awaitable[object]]) -> None:
     try:
         async with within(PROBE_WITHIN_S):
@@ -53,6 +65,15 @@ async def _probe(dependency: Dependency, signal: str, ask: Callable[[], Awaitabl
         dependency.hear(signal, False)
     else:
         dependency.hear(signal, True)
+
+
+async def answers(redis: Any) -> bool:
+    """Whether this client's server answers a ping in time."""
+    try:
+        async with within(PROBE_WITHIN_S):
+            return bool(await redis.ping())
+    except Exception:  # whatever is wrong with it, it is not there
+        return False
 
 
 async def probe_redis(

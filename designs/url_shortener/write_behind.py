@@ -10,7 +10,7 @@ from typing import Protocol
 from designs.url_shortener.links import Link
 from designs.url_shortener.ports import Delivery, LinkStore, StoreError
 
-LINKS_AT_ONCE = 500
+LINKS_AT_ONCE = 100  # where each takes a round of Paxos, more would only wait for one another, and some too long
 WAIT_MS = 500
 PAUSE_S = 0.5
 

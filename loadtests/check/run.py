@@ -51,8 +51,8 @@ class Bounds:
 
     seed_s: float = 60.0
     request_s: float = 5.0  # from its planned start until a request counts as unanswered
-    heal_s: float = 100.0
-    ready_s: float = 30.0  # from the end of the faults until every process says that it is ready
+    heal_s: float = 270.0  # no more than seconds, unless a Java server does not come back
+    ready_s: float = 60.0  # from the end of the faults until every process says that it is ready
     closed_s: float = 3.0  # from then until the breakers are closed, which decides nothing
     check_s: float = 120.0
 

@@ -147,10 +147,9 @@ class RoundTaker:
 
     def _read(self, target: Target) -> Reading:
         own = {pid for pids in target.pids.values() for pid in pids}
-        idle = {pid for other in self._targets for pids in other.pids.values() for pid in pids} - own
         return Reading(
             cpu_ns={role: cpu_clock.tree_cpu_ns(pids) for role, pids in target.pids.items()},
-            idle_cpu_ns=cpu_clock.tree_cpu_ns(idle),
+            idle_cpu_ns=cpu_clock.tree_cpu_ns(idle_pids(target, self._targets)),
             run_queue_wait_ns=cpu_clock.run_queue_wait_ns(own),
             rss_bytes=cpu_clock.rss_bytes(pid for role, pids in target.pids.items() if role not in BESIDE for pid in pids),
             machine=cpu_clock.machine_times(),
@@ -166,6 +165,15 @@ class Reading:
     run_queue_wait_ns: int
     rss_bytes: int
     machine: cpu_clock.MachineTimes
+
+
+def idle_pids(target: Target, targets: Sequence[Target]) -> set[int]:
+    """Processes that have nothing to do while it is this variant's turn: those of the others alone.
+
+    A server that variants share has housekeeping to do whoever's turn it is; that is no variant at work out of its turn.
+    """
+    busy = {pid for pids in target.pids.values() for pid in pids} | {pid for other in targets for pid in other.shared_pids}
+    return {pid for other in targets for pids in other.pids.values() for pid in pids} - busy
 
 
 def plan_of(experiment: Experiment, plan_index: int) -> Plan:

@@ -22,7 +22,7 @@ def describe(fault: Fault) -> str:
 
 def shown(name: str) -> str:
     """A process or server as a sentence says it."""
-    return {"redis": "Redis", HOST: "the host"}.get(name, name)
+    return {"redis": "Redis", "kafka": "Kafka", "cassandra": "Cassandra", HOST: "the host"}.get(name, name)
 
 
 def _latency(who: str, fault: Fault) -> str:

@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 # Names of processes that are servers of somebody else's make: they have data of their own, and no hooks of ours.
-SERVERS = frozenset({"redis"})
+SERVERS = frozenset({"redis", "kafka", "cassandra"})
+# Of these, those that a run starts for itself. What others may use too can be killed and held still, and keeps its data.
+OWN_SERVERS = frozenset({"redis"})
 # All processes and servers of a design at once.
 HOST = "host"
 # Kinds that a process of ours does to itself, by a hook. They outlive a kill, and bear any other fault beside them.
 HOOKED_KINDS = frozenset({"clock_offset", "slow_store"})
 # Kinds that take a server's data: its processes beside it have none of their own to lose.
 DATA_KINDS = frozenset({"wipe", "power_loss"})
+# What is not done to a server that is not the run's own.
+OWN_KINDS = DATA_KINDS | {"disk_full"}
 
 HOUR_S = 3_600.0
 GIGABYTE = 1e9
@@ -97,12 +101,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             does="SIGKILL. When the fault ends the process is started again on its port, with its data; it then takes its time "
             "until it is ready.",
             stands_for="a crash, the out-of-memory killer, a deployment without a farewell",
-            limits="The operating system goes on and still writes what the process had handed to it; for less, see power_loss.",
+            limits="The operating system goes on and still writes what the process had handed to it; for less, see power_loss. "
+            "Kafka and Cassandra take seconds to start, and the fault is over when they answer; Kafka serves about ten later.",
         ),
         "wipe": Kind(
             does="SIGKILL of a server; when the fault ends it is started again, empty.",
             stands_for="a lost volume, a cache without persistence, a failover to a replica that has nothing yet",
-            limits="Servers only: a process of the design has no data of its own.",
+            limits="Redis only: a process of the design has no data of its own, and Kafka and Cassandra may hold what is others'.",
         ),
         "pause": Kind(
             does="SIGSTOP, and SIGCONT when the fault ends: connections stay open and are not served, and its clock goes on.",
@@ -110,8 +115,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "power_loss": Kind(
             does="SIGKILL, and what the server had acknowledged but not synced to disk is dropped: Redis with "
-            "`appendfsync everysec` loses its last second. On `host` all processes and servers of the design fall at once, and are "
-            "started again when the fault ends, servers first.",
+            "`appendfsync everysec` loses its last second. On `host` all processes of the design and its Redis fall at once, and "
+            "are started again when the fault ends, Redis first; Kafka and Cassandra, which are not the run's own, go on.",
             stands_for="a power cut, a kernel panic, a hypervisor that dies",
             limits="A loss drops all that the sync promise does not cover, which is the worst that is allowed, not the usual. A "
             "SQLite commit that was acknowledged has been synced, so nothing of it is dropped; disks that lie about a sync are not "

@@ -4,7 +4,7 @@ what = "The click worker is killed again and again."
 
 [[fault]]
 kind = "kill"                 # see FAULTS.md
-target = "click-worker"       # or "redis", "redis@replica-1", "host"; with a *: one that fits, drawn for each strike
+target = "click-worker"       # or "redis", "kafka@replica-1", "host"; with a *: one that fits, drawn for each strike
 pick = "one"                  # or "all": every one that fits, at the same time
 attributes = { }              # numbers, or [least, most] to draw from for each strike
 stream = "downstream"         # for what spoils connections: from the server, "upstream" to it, or "both"

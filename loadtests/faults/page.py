@@ -32,7 +32,8 @@ A proxy stands between each process of the design and each server it uses, and d
 [Toxiproxy](https://github.com/Shopify/toxiproxy). It is there only when faults are wanted; in a comparison it is in the way of all
 variants or of none (`designs bench fault-proxy` says what it costs).
 
-- `target` is a server, `"redis"`, for the connections of all processes to it, or one process's, `"redis@replica-1"`.
+- `target` is a server, `"redis"`, `"kafka"` or `"cassandra"`, for the connections of all processes to it, or one process's,
+  `"redis@replica-1"`.
 - `stream` is the direction that is spoilt: `"downstream"`, from the server (the usual one), `"upstream"`, to it, or `"both"`.
 - `toxicity` is the share of **connections** that are spoilt. With a pool of connections 0.3 is not 30 % of the requests: some
   connections are always bad, the others never.
@@ -45,7 +46,11 @@ PROCESSES = """## Faults of processes
 They come from outside (signals, limits, files), but for the clock and the slow store, which need a hook inside a process of ours;
 without faults there is no hook.
 
-- `target` is a process of the design, `"replica-1"` or `"click-worker"`, a server, `"redis"`, or `"host"`.
+- `target` is a process of the design, `"replica-1"` or `"click-worker"`, a server, `"redis"`, `"kafka"` or `"cassandra"`, or
+  `"host"`.
+- Redis is started for the run and belongs to it. Kafka and Cassandra are given, and others may use them: they can be killed and
+  held still, where they are containers of `make up` or `SERVERS_CONTROL` names a command that understands `kill NAME`, `up NAME`,
+  `stop NAME` and `cont NAME`; never on another machine, and never so that data is lost.
 """
 
 OWN = f"""## Schedules of your own

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal, TypeAlias, TypeVar, get_args
 
-from loadtests.faults.kinds import DATA_KINDS, HOOKED_KINDS, HOST, KINDS, SERVERS, Attribute
+from loadtests.faults.kinds import DATA_KINDS, HOOKED_KINDS, HOST, KINDS, OWN_KINDS, OWN_SERVERS, SERVERS, Attribute
 from loadtests.faults.schedule import NETWORK_KINDS, BadSchedule, Fault, Stream
 
 MIN_FOR_S = 0.1  # what is shorter is noise
@@ -64,7 +64,7 @@ def strike(pattern: FaultPattern, at_s: float, rng: random.Random, nodes: Sequen
 
 
 def targets_of(pattern: FaultPattern, nodes: Sequence[str]) -> list[str]:
-    """What the pattern's target can mean among `nodes`: names of the design's processes, and of its servers ("redis")."""
+    """What the pattern's target can mean among `nodes`: names of the design's processes, and of its servers ("redis", "kafka")."""
     processes = [node for node in nodes if node not in SERVERS]
     if pattern.kind in NETWORK_KINDS:
         server, at, process = pattern.target.partition("@")
@@ -76,7 +76,9 @@ def targets_of(pattern: FaultPattern, nodes: Sequence[str]) -> list[str]:
     if pattern.kind in HOOKED_KINDS:
         struck = processes
     elif pattern.kind in DATA_KINDS:
-        struck = [node for node in nodes if node in SERVERS]
+        struck = [node for node in nodes if node in OWN_SERVERS]
+    elif pattern.kind in OWN_KINDS:
+        struck = [node for node in nodes if node in OWN_SERVERS or node not in SERVERS]
     else:
         struck = list(nodes)
     return [node for node in struck if fnmatchcase(node, pattern.target)]
@@ -140,8 +142,14 @@ def _refuse_target(pattern: FaultPattern) -> None:
         raise BadSchedule(f"target: {pattern.kind} strikes processes, and {pattern.target!r} is a connection")
     if pattern.target == HOST and pattern.kind != "power_loss":
         raise BadSchedule(f"target: {HOST} can only lose its power; {pattern.kind} strikes a process")
-    if pattern.kind in DATA_KINDS and pattern.target not in SERVERS and pattern.target != HOST:
-        raise BadSchedule(f"target: {pattern.kind} strikes what has data of its own ({servers}), not {pattern.target!r}")
+    if pattern.kind in OWN_KINDS and pattern.target in SERVERS - OWN_SERVERS:
+        raise BadSchedule(
+            f"target: {pattern.kind} strikes what a run has for itself, and {pattern.target} may hold what is others'; kill and "
+            "pause strike it"
+        )
+    if pattern.kind in DATA_KINDS and pattern.target not in OWN_SERVERS and pattern.target != HOST:
+        own = ", ".join(sorted(OWN_SERVERS))
+        raise BadSchedule(f"target: {pattern.kind} strikes what has data of its own ({own}), not {pattern.target!r}")
     if pattern.kind in HOOKED_KINDS and pattern.target in SERVERS:
         raise BadSchedule(f"target: {pattern.kind} strikes processes of the design, not {pattern.target!r}")
 

@@ -35,9 +35,9 @@ class Fault:
     """One fault of a schedule; times are seconds since the load began.
 
     `target`: for a network kind a link, "redis" (the links of all processes to Redis) or "redis@replica-1" (of this one alone);
-    for a process kind a process, "redis", "replica-1", "click-worker", or "host" (all processes and servers of the design at
-    once). `attributes` as Toxiproxy names them, or as above; `loadtests.faults.kinds` has their units. `toxicity` is the share of
-    connections that are spoilt.
+    for a process kind a process, "redis", "kafka", "replica-1", "click-worker", or "host" (all processes of the design and its
+    Redis at once). `attributes` as Toxiproxy names them, or as above; `loadtests.faults.kinds` has their units. `toxicity` is the
+    share of connections that are spoilt.
     """
 
     kind: str

@@ -45,7 +45,8 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
 PORT_CALLS = frozenset({"store_calls", "store_reads", "store_writes", "backend_errors"})
 SPAN_OUTCOMES = {"sent": "spans_sent", "dropped": "spans_dropped", "failed": "spans_dropped"}
 CLICK_OUTCOMES = {"accepted": "clicks_counted", "dropped": "clicks_dropped", "unsure": "clicks_unsure"}
-STORE_BACKENDS = frozenset({"sqlite", "memory"})
+STORE_BACKENDS = frozenset({"sqlite", "memory", "cassandra"})
+UNSYNCED_BACKENDS = frozenset({"cassandra"})  # they sync their log by themselves, and don't tell the design
 STORE_READS = frozenset({"get", "page", "visits_taken", "count", "find_request", "stats", "clicks_stats"})
 HOUSEKEEPING = frozenset({"info", "auth", "hello", "client", "select", "command", "config", "ping"})
 INFO_TIMEOUT_S = 5.0
@@ -65,9 +66,10 @@ def samples_of(metrics_text: str) -> list[Sample]:
 def service_counters(pages: Iterable[str]) -> dict[str, float]:
     """The counters of all processes of a variant, from their metrics pages. What no page mentions is 0.
 
-    Port calls are left out when no page has them (metrics=off): nobody counted them, which is not the same as none.
+    Port calls are left out when no page has them (metrics=off): nobody counted them, which is not the same as none. So are the
+    syncs of a store that is a server of its own.
     """
-    counted_calls = False
+    counted_calls, counted_syncs = False, True
     counts = dict.fromkeys((name for name in COUNTERS if not name.startswith("redis_")), 0.0)
     for page in pages:
         for name, labels, value in samples_of(page):
@@ -75,6 +77,8 @@ def service_counters(pages: Iterable[str]) -> dict[str, float]:
                 counted_calls = True
                 if labels.get("outcome") == "error":
                     counts["backend_errors"] += value
+                if labels.get("backend") in UNSYNCED_BACKENDS:
+                    counted_syncs = False
                 if labels.get("backend") in STORE_BACKENDS:
                     counts["store_calls"] += value
                     counts["store_reads" if labels.get("op") in STORE_READS else "store_writes"] += value
@@ -97,7 +101,8 @@ def service_counters(pages: Iterable[str]) -> dict[str, float]:
                 counts["messages"] += value
             elif name == "sd_spans_total" and labels.get("outcome") in SPAN_OUTCOMES:
                 counts[SPAN_OUTCOMES[labels["outcome"]]] += value
-    return counts if counted_calls else {name: count for name, count in counts.items() if name not in PORT_CALLS}
+    unknown = (frozenset() if counted_calls else PORT_CALLS) | (frozenset() if counted_syncs else {"fsyncs"})
+    return {name: count for name, count in counts.items() if name not in unknown}
 
 
 def declared_losses(pages: Iterable[str]) -> Counter[str]:

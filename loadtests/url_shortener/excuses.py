@@ -9,16 +9,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loadtests.faults.kinds import SERVERS
 from loadtests.history.operation import Observation, Struck
 from loadtests.url_shortener.promises import Promises
 
-REDIS, HOST = "redis", "host"
+REDIS, KAFKA, HOST = "redis", "kafka", "host"
 ENDING = frozenset({"kill", "wipe", "power_loss"})
 HOLDING = frozenset({"pause", "slow_store", "disk_full"})  # of a replica: its clicks wait
 SLACK_S = 0.5  # between what a client sees and what a process does on a busy machine
 UNDER_WAY_S = 15.0  # how long a batch of clicks may be on its way to a server that does not answer, after another one that was
 CARRIED_WITHIN_S = 5.0  # undisturbed, what waits in Redis is in the store by then
 UNSYNCED_S = 2.0  # Redis promises to sync each second, and writes up to two seconds late while it waits for a disk
+# A lone broker that was killed answers before it serves: its old session has to expire first. Until then a replica sends nothing.
+KAFKA_SERVES_S = 12.0
 BREAKER_S = 1.5  # after a fault of Redis it may be left alone for so long
 
 
@@ -37,7 +40,12 @@ class Window:
 
 def touches_redis(struck: Struck, node: str = "") -> bool:
     """Whether this process may have had to do without Redis: the server, its host or the connection was struck."""
-    return struck.target in (REDIS, HOST, f"{REDIS}@{node}")
+    return touches(REDIS, struck, node)
+
+
+def touches(server: str, struck: Struck, node: str = "") -> bool:
+    """Whether this process may have had to do without this server. The host, where it falls, has only Redis on it."""
+    return struck.target in (server, f"{server}@{node}") or (server == REDIS and struck.target == HOST)
 
 
 def restarts(strikes: Iterable[Struck], node: str) -> list[Struck]:
@@ -48,21 +56,27 @@ def click_windows(strikes: Sequence[Struck], observations: Sequence[Observation]
     """Visits answered in these times, by these nodes, may have lost their click.
 
     A replica that is ended takes with it what it had not sent yet: the clicks of the last `click_flush_ms`, and of as long as it
-    could not send any. It also takes its own count of what it had dropped since it last told. A Redis that is ended takes what its
-    log had not kept yet, and a wiped one all that waited in it.
+    could not send any. It also takes its own count of what it had dropped since it last told. Where clicks wait in Redis, one that
+    is ended takes what its log had not kept yet, and a wiped one all that waited in it. What Kafka or Cassandra has is never
+    excused: they are killed and no more, and what they acknowledge no SIGKILL takes.
     """
     windows = []
     replicas = sorted({each.node for each in observations if each.f == "losses"} | {each.target for each in strikes})
     for node in replicas:
-        if node in (REDIS, HOST) or "@" in node:
+        if node in (*SERVERS, HOST) or "@" in node:
             continue
         told_s = [each.at_s for each in observations if each.f == "losses" and each.node == node]
         for struck in restarts(strikes, node):
-            in_the_way = [each for each in strikes if touches_redis(each, node) or (each.target == node and each.kind in HOLDING)]
+            in_the_way = [
+                each
+                for each in strikes
+                if any(touches(server, each, node) for server in promises.click_servers)
+                or (each.target == node and each.kind in HOLDING)
+            ]
             sent_s = _since(in_the_way, struck.began_s) - promises.flush_s
             heard_s = max((at_s for at_s in told_s if at_s < struck.began_s), default=float("-inf"))
             windows.append(Window(min(sent_s, heard_s) - SLACK_S, struck.ended_s, node, node))
-    for struck in restarts(strikes, REDIS):
+    for struck in restarts(strikes, REDIS) if promises.queue_server == REDIS else ():
         windows.append(Window(_gone_since(strikes, struck) - promises.flush_s, struck.began_s + SLACK_S, None, REDIS))
     return windows
 
@@ -76,7 +90,13 @@ def _gone_since(strikes: Sequence[Struck], ended: Struck) -> float:
 
 def _since(in_the_way: Iterable[Struck], at_s: float) -> float:
     """The beginning of the earliest of these that was not long over then, or the moment itself."""
-    return min([at_s, *(each.began_s for each in in_the_way if each.began_s < at_s <= each.ended_s + UNDER_WAY_S)])
+    return min([at_s, *(each.began_s for each in in_the_way if each.began_s < at_s <= _felt_until_s(each))])
+
+
+def _felt_until_s(struck: Struck) -> float:
+    """How long a batch of clicks may not get through because of it."""
+    serves_s = KAFKA_SERVES_S if struck.target == KAFKA and struck.kind in ENDING else 0.0
+    return struck.ended_s + serves_s + UNDER_WAY_S
 
 
 def links_taken(strikes: Sequence[Struck], promises: Promises) -> list[Window]:

@@ -169,6 +169,19 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 then={"create": ("open_new", 0.3), "open_new": ("stats_new", 0.3)},
             ),
             Mix(
+                name="copies",
+                who=(
+                    "Links that are kept on several machines and in no cache: most visits are to links that somebody has just made "
+                    "or sent elsewhere."
+                ),
+                ratios={"redirect": 0.70, "create": 0.15, "edit": 0.15},
+                keys=500,
+                zipf_s=1.0,
+                rate_per_s=150.0,
+                knobs={**UNLIMITED, "store": "cassandra", "cache": "none"},
+                touch="redirect",
+            ),
+            Mix(
                 name="everything",
                 who=(
                     "All at once what a promise is made about: links are opened, edited, deleted, wanted twice, asked for before "
@@ -219,6 +232,8 @@ DEFAULT_MIX: Mapping[str, str] = MappingProxyType(
         "code_length": "create",
         "lease_size": "create",
         "store": "create",
+        "consistency": "copies",
+        "speculative_ms": "copies",
         "cache": "mixed",
         "cache_layers": "redirects",
         "cache_entries": "zipf-1.0",
@@ -243,6 +258,7 @@ DEFAULT_MIX: Mapping[str, str] = MappingProxyType(
 
 _REDIRECT_COST = ("cpu_us_per_request", "cpu_us_per_request_service", "cpu_us_per_request_store", "latency_p50_ms")
 _CREATE_COST = ("store_writes", "fsyncs", "redis_commands", "cpu_us_per_request", "latency_p50_ms")
+_STORE_COST = ("latency_p50_ms", "latency_p99_ms", "cpu_us_per_request_store", "cpu_us_per_request", "store_calls")
 _WATCHING_COST = ("cpu_us_per_request_service", "cpu_us_per_request_worker", "latency_p50_ms", "latency_p99_ms", "rss_mb")
 _CACHE_COST = ("store_reads", "cache_misses", "redis_commands", "redis_bytes", *_REDIRECT_COST)
 
@@ -252,7 +268,17 @@ CARD: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ids": _CREATE_COST,
         "code_length": _CREATE_COST,
         "lease_size": _CREATE_COST,
-        "store": ("latency_p50_ms", "latency_p99_ms", "cpu_us_per_request", "store_writes", "fsyncs"),
+        "store": (
+            "latency_p50_ms",
+            "latency_p99_ms",
+            "cpu_us_per_request",
+            "cpu_us_per_request_service",
+            "cpu_us_per_request_store",
+            "store_writes",
+            "fsyncs",
+        ),
+        "consistency": _STORE_COST,
+        "speculative_ms": _STORE_COST,
         "cache": ("store_reads", "store_writes", "fsyncs", "redis_commands", "redis_bytes", *_REDIRECT_COST),
         "cache_layers": ("redis_commands", "redis_bytes", "store_reads", *_REDIRECT_COST, "rss_mb"),
         "cache_entries": ("cache_local_hits", "cache_hit_ratio", "redis_commands", "store_reads", *_REDIRECT_COST, "rss_mb"),
@@ -269,6 +295,7 @@ CARD: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "messages",
             "redis_commands",
             "cpu_us_per_request_worker",
+            "cpu_us_per_request_broker",
             *_REDIRECT_COST,
             "rss_mb",
             "clicks_dropped",

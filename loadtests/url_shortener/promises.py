@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from designs.url_shortener.knobs import ShortenerKnobs
@@ -21,6 +22,10 @@ REPEATS = "an Idempotency-Key stands for one link"
 CAPS = "no link is opened more often than its cap"
 EXPIRIES = "no link is opened after its expiry, and none refused before it"
 
+# Where clicks wait for the worker, by the knob `clicks`. Redis may be killed, wiped and lose its power, and its log is synced every
+# second; Kafka is only killed, and acknowledges what that can't take.
+QUEUES: Mapping[str, str] = MappingProxyType({"redis_streams": "redis", "kafka": "kafka"})
+
 # The bound counts from the fetch of a link, which may take this long on a busy machine.
 STALENESS_ALLOWANCE_S = 0.25
 
@@ -29,7 +34,8 @@ STALENESS_ALLOWANCE_S = 0.25
 class Promises:
     """What a judge needs to know. `clock` is the wall clock at second 0 of the history.
 
-    `unseen_s`: how long "no such link" may be remembered where nobody replaces it.
+    `unseen_s`: how long "no such link" may be remembered where nobody replaces it. `click_servers`: those a replica
+    needs to get rid of its clicks. `queued`: they wait there for the click worker, in `queue_server`.
     """
 
     clock: float
@@ -40,6 +46,8 @@ class Promises:
     flush_s: float
     counting: bool
     queued: bool
+    queue_server: str
+    click_servers: frozenset[str]
     cached: bool
     shared_layer: bool
     write_behind: bool
@@ -66,9 +74,12 @@ def promises_of(header: Header) -> Promises:
         staleness_s=bounds["staleness_s"],
         allowance_s=bounds["allowance_s"],
         unseen_s=float(_knob(knobs, "negative_ttl_s")),
-        flush_s=float(_knob(knobs, "click_flush_ms")) / 1_000 if clicks in ("redis_streams", "batched") else 0.0,
+        flush_s=float(_knob(knobs, "click_flush_ms")) / 1_000 if clicks in (*QUEUES, "batched") else 0.0,
         counting=clicks != "off",
-        queued=clicks == "redis_streams",
+        queued=clicks in QUEUES,
+        queue_server=QUEUES.get(clicks, ""),
+        # Without a queue the store takes them, and after it Redis the visitors.
+        click_servers=frozenset([QUEUES[clicks]] if clicks in QUEUES else ["redis", str(_knob(knobs, "store"))]),
         cached=cache != "none",
         shared_layer=cache != "none" and layers != "process",
         write_behind=cache == "write-behind",

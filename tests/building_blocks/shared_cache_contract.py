@@ -47,8 +47,8 @@ async def a_life_is_never_longer_than_filled(layer: Layer) -> None:
     await layer.cache.fill("k", filled)
     entry = await layer.cache.get("k")
     assert entry is not None
-    # A layer that keeps whole milliseconds may lose a few, and gain none but the rounding.
-    assert filled.fresh_until_us - 5_000_000 < entry.fresh_until_us <= filled.fresh_until_us + 1_000
+    # A layer that keeps whole milliseconds may lose a few, and gain none but the rounding: of the life, and of its own clock.
+    assert filled.fresh_until_us - 5_000_000 < entry.fresh_until_us <= filled.fresh_until_us + 2_000
 
 
 async def an_entry_is_gone_after_its_time_however_often_it_was_read(layer: Layer) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from designs.building_blocks.settings import Settings, redacted
+from designs.building_blocks.settings import SecretUnreadable, Settings, redacted
 from designs.url_shortener.settings import ShortenerSettings
 
 
@@ -61,3 +63,35 @@ def test_keys_derived_for_two_purposes_or_from_two_secrets_differ_and_stay() -> 
 def test_api_keys_that_are_no_pairs_or_too_short_are_refused(keys: str) -> None:
     with pytest.raises(ValidationError, match="owner:key pairs"):
         ShortenerSettings.model_validate({"code_key": "x" * 32, "api_keys": keys})
+
+
+def test_a_setting_may_be_a_file_in_the_folder_of_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "url_shortener_code_key").write_text("x" * 32 + "\n")
+    (tmp_path / "redis_url").write_text("redis://:redis-password@127.0.0.1:1/0")
+    (tmp_path / "something_else").write_text("of another process")
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    settings = ShortenerSettings.model_validate({})
+    assert settings.code_key == SecretStr("x" * 32)
+    assert settings.redis_url == SecretStr("redis://:redis-password@127.0.0.1:1/0")
+    assert "redis-password" not in repr(settings)
+
+
+def test_the_environment_stands_above_a_secrets_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "redis_url").write_text("redis://127.0.0.1:1/0")
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:2/0")
+    assert Settings().redis_url == SecretStr("redis://127.0.0.1:2/0")
+
+
+def test_a_secret_that_can_not_be_read_is_a_sentence_that_does_not_show_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "redis_url").write_bytes(b"\xffsecret")
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    with pytest.raises(SecretUnreadable, match=r"a secret in .* can't be read: ") as refused:
+        Settings()
+    assert "secret'" not in str(refused.value)
+
+
+def test_without_a_folder_of_secrets_nothing_is_missed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path / "none"))
+    assert Settings().data_dir == Path("data")

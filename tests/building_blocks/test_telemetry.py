@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -11,22 +13,19 @@ import orjson
 import pytest
 import structlog
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
-from hypothesis import given
-from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, Histogram
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from designs.building_blocks.logs import configure_logs
-from designs.building_blocks.telemetry import (
-    BUCKETS_S,
-    RequestSeconds,
-    Telemetry,
-    Timing,
-)
+from designs.building_blocks.fault_hooks import FaultHooks, write_fault_file
+from designs.building_blocks.logs import MAX_SAID, LibraryLines, configure_logs
+from designs.building_blocks.telemetry import Telemetry, Timing
+from designs.building_blocks.tracing import Traces
 from tests.url_shortener.replicas import BROWSER, LONG_URL, OWNER, OWNER_KEY, PLAIN, knobs, running_replica
 
 COUNT = "http_request_duration_seconds_count"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+NOWHERE = "http://127.0.0.1:1/v1/traces"
 
 
 def app_with_routers(telemetry: Telemetry) -> Any:
@@ -103,26 +102,6 @@ def test_a_request_is_labelled_by_the_whole_template_that_matched_and_never_by_w
     }
 
 
-@given(st.lists(st.tuples(st.sampled_from(["GET", "BREW"]), st.sampled_from(["/a", "/b"]), st.floats(0, 10)), max_size=40))
-def test_the_cheap_histogram_exposes_what_the_librarys_own_does(observed: list[tuple[str, str, float]]) -> None:
-    ours = RequestSeconds()
-    registry = CollectorRegistry()
-    theirs = Histogram("http_request_duration_seconds", "x", ("method", "route", "status"), buckets=BUCKETS_S, registry=registry)
-    for method, route, seconds in observed:
-        ours.observe(method, route, 200, seconds)
-        theirs.labels("other" if method == "BREW" else method, route, "200").observe(seconds)
-
-    def exposed(families: Any) -> dict[Any, Any]:
-        return {
-            (sample.name, *sorted(sample.labels.items())): pytest.approx(sample.value)
-            for family in families
-            for sample in family.samples
-            if not sample.name.endswith("_created")
-        }
-
-    assert exposed(ours.collect()) == exposed(registry.collect())
-
-
 def test_a_timed_port_counts_what_worked_and_what_failed_and_passes_everything_else_through() -> None:
     telemetry = Telemetry("toy", "1")
 
@@ -182,24 +161,63 @@ def test_a_failed_request_is_logged_without_metrics_too(caplog: pytest.LogCaptur
     assert logged == [{"event": "request_failed", "log_level": "warning", "route": "unmatched", "status": 503}]
 
 
+@pytest.mark.parametrize("sampled", [True, False])
+def test_a_call_within_a_sampled_trace_leaves_its_trace_as_an_exemplar_in_openmetrics_alone(sampled: bool) -> None:
+    class Port:
+        async def get(self) -> None: ...
+
+    async def scene() -> None:
+        traces = Traces("toy", "replica-1", "", float(sampled), exporter=InMemorySpanExporter())
+        telemetry = Telemetry("toy", "1", traces=traces)
+        with traces.span("request") as span:
+            await telemetry.timed_port(Port(), "toy", ["get"]).get()
+        traces.stop()
+        trace_id = format(span.get_span_context().trace_id, "032x")
+        assert (trace_id in telemetry.exposition(OPENMETRICS)[0].decode()) == sampled
+        assert trace_id not in telemetry.exposition("text/plain")[0].decode()
+
+    asyncio.run(scene())
+
+
+def test_a_fault_that_a_process_was_told_to_have_is_shown_while_it_is_in_force(tmp_path: Path) -> None:
+    def shown(telemetry: Telemetry) -> dict[str, float | None]:
+        read = telemetry.registry.get_sample_value
+        return {fault: read("sd_fault_active", {"fault": fault}) for fault in ("clock_offset", "slow_store")}
+
+    telemetry = Telemetry("toy", "1")
+    assert shown(telemetry) == {"clock_offset": None, "slow_store": None}, "without a fault file there is nothing to show"
+    file = tmp_path / "replica-1"
+    write_fault_file(file)
+    telemetry.observe_faults(FaultHooks.open(file))
+    assert shown(telemetry) == {"clock_offset": 0, "slow_store": 0}
+    write_fault_file(file, clock_offset_us=-1)
+    assert shown(telemetry) == {"clock_offset": 1, "slow_store": 0}
+    write_fault_file(file, clock_offset_us=0, store_delay_us=1)
+    assert shown(telemetry) == {"clock_offset": 0, "slow_store": 1}
+
+
 # -- guards on a running service --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["asgi", "fastapi"])
-def test_a_thousand_random_codes_unknown_paths_and_odd_methods_leave_the_number_of_series_constant(
-    path: str, tmp_path: Any
+def test_a_thousand_random_codes_paths_methods_and_traces_leave_the_number_of_series_constant_and_that_of_exemplars_bounded(
+    path: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw = random.Random(7)
+    monkeypatch.setattr("designs.building_blocks.tracing.STOP_WITHIN_S", 0.01)
+    draw, draw_trace = random.Random(7), random.Random(8)
 
     def word() -> str:
         return "".join(draw.choices("abcdefghijkmnopqrstuvwxyzABCDEFG23456789-_.+%/", k=draw.randrange(1, 20)))
 
     async def scene() -> None:
-        async with running_replica(knobs(**PLAIN, redirect_path=path, misses_per_minute=0), tmp_path) as replica:
+        turned = knobs(**PLAIN, redirect_path=path, misses_per_minute=0, traces=1)
+        async with running_replica(turned, tmp_path, traces_endpoint=NOWHERE) as replica:
             code = (await replica.create())["code"]
 
-            async def series() -> int:
-                return len((await replica.http.get("/metrics")).text.splitlines())
+            async def series() -> tuple[int, list[str]]:
+                """How many series there are, and the buckets that have an exemplar."""
+                lines = (await replica.http.get("/metrics", headers={"Accept": OPENMETRICS})).text.splitlines()
+                return len(lines), [line.partition("} ")[0] for line in lines if " # {" in line]
 
             async def storm(times: int) -> None:
                 for number in range(times):
@@ -208,12 +226,16 @@ def test_a_thousand_random_codes_unknown_paths_and_odd_methods_leave_the_number_
                         await replica.http.request(method, f"/{draw.choice(['', 'api/v1/links/', 'x/y/'])}{word()}", headers=OWNER)
                     except httpx2.InvalidURL:
                         continue
-                    await replica.http.request("GET", f"/{code}", headers=BROWSER)
+                    traceparent = f"00-{draw_trace.getrandbits(127) + 1:032x}-{draw_trace.getrandbits(63) + 1:016x}-01"
+                    await replica.http.request("GET", f"/{code}", headers=BROWSER | {"traceparent": traceparent})
 
             await storm(500)
-            settled = await series()
+            settled, _ = await series()
             await storm(500)
-            assert await series() == settled
+            now, with_exemplar = await series()
+            assert now == settled
+            assert len(with_exemplar) == len({*with_exemplar})
+            assert any(line.startswith("http_request_duration_seconds_bucket{") for line in with_exemplar)
 
     asyncio.run(scene())
 
@@ -234,6 +256,35 @@ def test_redirects_are_labelled_alike_on_both_paths(path: str, tmp_path: Any) ->
                 ("GET", "/{code}", "404"): 1,
                 ("GET", "/{code}+", "200"): 1,
             }
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("path", ["asgi", "fastapi"])
+def test_a_sampled_redirect_is_the_exemplar_of_its_bucket_on_both_paths(
+    path: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("designs.building_blocks.tracing.STOP_WITHIN_S", 0.01)
+    sampled, unsampled = (f"00-{digit * 32}-{digit * 16}-{flags}" for digit, flags in (("a", "01"), ("b", "00")))
+
+    async def scene() -> None:
+        turned = knobs(**PLAIN, redirect_path=path, traces=0.5)
+        async with running_replica(turned, tmp_path, traces_endpoint=NOWHERE) as replica:
+            code = (await replica.create())["code"]
+            for traceparent in (sampled, unsampled):
+                await replica.http.get(f"/{code}", headers=BROWSER | {"traceparent": traceparent})
+            modern = (await replica.http.get("/metrics", headers={"Accept": OPENMETRICS})).text
+            plain = (await replica.http.get("/metrics")).text
+        buckets: list[Any] = [*parse_openmetrics(modern)]  # type: ignore[no-untyped-call]
+        redirects = {
+            sample.exemplar.labels["trace_id"]
+            for family in buckets
+            if family.name == "http_request_duration_seconds"
+            for sample in family.samples
+            if sample.exemplar and sample.labels["route"] == "/{code}"
+        }
+        assert redirects == {"a" * 32}
+        assert "a" * 32 not in plain
 
     asyncio.run(scene())
 
@@ -260,7 +311,7 @@ def test_metrics_can_be_read_in_both_formats_and_name_every_family_once(tmp_path
         async with running_replica(knobs(), tmp_path, redis_url=redis_url) as replica:
             await replica.visit((await replica.create())["code"])
             plain = await replica.http.get("/metrics")
-            modern = await replica.http.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+            modern = await replica.http.get("/metrics", headers={"Accept": OPENMETRICS})
         assert (plain.status_code, modern.status_code) == (200, 200)
         assert plain.headers["content-type"].startswith("text/plain")
         assert modern.headers["content-type"].startswith("application/openmetrics-text")
@@ -300,6 +351,8 @@ def as_in_a_process() -> Iterator[None]:
     before = structlog.get_config()
     yield
     structlog.configure(**before)
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, LibraryLines)]
     structlog.contextvars.clear_contextvars()
 
 
@@ -351,6 +404,35 @@ def test_logs_below_the_level_are_not_written(as_in_a_process: None, capsysbinar
     structlog.get_logger().info("quiet")
     structlog.get_logger().warning("loud")
     assert [orjson.loads(line)["event"] for line in capsysbinary.readouterr().out.splitlines()] == ["loud"]
+
+
+def test_what_a_driver_says_in_a_thread_of_its_own_is_a_line_of_json_like_ours(
+    as_in_a_process: None, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    configured("info")
+    driver = logging.getLogger("some.driver")
+
+    def said() -> None:
+        driver.info("connected")
+        driver.warning("no answer from %s", "127.0.0.1:1")
+        try:
+            a_local_secret = "local-hunter2"  # noqa: F841
+            raise OSError("gone")
+        except OSError:
+            driver.exception("given up" + "!" * MAX_SAID)
+
+    thread = threading.Thread(target=said)
+    thread.start()
+    thread.join()
+    written = capsysbinary.readouterr().out
+    lines = [orjson.loads(line) for line in written.splitlines()]
+    assert [(line["level"], line["event"], line["library"], line["process"]) for line in lines] == [
+        ("warning", "library_said", "some.driver", "replica-1"),
+        ("error", "library_said", "some.driver", "replica-1"),
+    ]
+    assert lines[0]["said"] == "no answer from 127.0.0.1:1"
+    assert len(lines[1]["said"]) == MAX_SAID
+    assert b"local-hunter2" not in written
 
 
 def test_an_answer_without_a_status_line_is_counted_as_an_error() -> None:

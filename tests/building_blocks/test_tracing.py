@@ -14,10 +14,11 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
 
 import designs.building_blocks.tracing
 from designs.building_blocks.telemetry import traces_for
-from designs.building_blocks.tracing import MAX_WAITING_SPANS, SPANS_AT_ONCE, TracedRequests, Traces, trace_ids
+from designs.building_blocks.tracing import MAX_LINKS, MAX_WAITING_SPANS, SPANS_AT_ONCE, TracedRequests, Traces, trace_ids
 from designs.url_shortener.app import create_app
 from tests.url_shortener.replicas import PLAIN, knobs, running_replica, settings
 
@@ -69,18 +70,138 @@ def test_a_sampled_request_continues_the_callers_trace_and_names_its_span_by_rou
     assert logged["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
 
 
-def test_the_batch_that_counts_a_click_links_back_to_its_request(traces: Traces, exported: InMemorySpanExporter) -> None:
-    scope, _ = serve(traces, [(b"traceparent", PARENT.encode())])
-    counted = InMemorySpanExporter()
-    always = Traces("url_shortener", "click-worker", "http://127.0.0.1:1", 1.0, exporter=counted)
-    with always.batch("count clicks", [scope["traceparent"], "not a traceparent"]):
-        pass
+def sampled(digit: str) -> str:
+    return f"00-{digit * 32}-{digit * 16}-01"
+
+
+def ids(context: Any) -> tuple[str, str]:
+    return format(context.trace_id, "032x")[:1], format(context.span_id, "016x")[:1]
+
+
+def test_a_batch_is_published_in_the_trace_of_its_first_sampled_request_and_linked_to_the_others(
+    traces: Traces, exported: InMemorySpanExporter
+) -> None:
+    unsampled = f"00-{'d' * 32}-{'d' * 16}-00"
+    requests = ["not a traceparent", unsampled, sampled("a"), sampled("b"), sampled("c")]
+    with traces.publishing("publish clicks", requests, {"messaging.system": "redis"}) as traceparent:
+        assert trace_ids()["trace_id"] == "a" * 32
     traces.stop()
+    (span,) = exported.get_finished_spans()
+    assert (span.name, span.kind, span.attributes) == ("publish clicks", SpanKind.PRODUCER, {"messaging.system": "redis"})
+    assert span.parent is not None
+    assert ids(span.parent) == ("a", "a")
+    assert [ids(link.context) for link in span.links] == [("b", "b"), ("c", "c")]
+    assert span.context is not None
+    assert traceparent == f"00-{'a' * 32}-{span.context.span_id:016x}-01"
+
+
+def test_whoever_takes_batches_continues_the_trace_of_the_first_and_is_linked_to_the_others(
+    traces: Traces, exported: InMemorySpanExporter
+) -> None:
+    with traces.batch("count clicks", [sampled("a"), *[sampled("b")] * 1_000]):
+        assert trace_ids()["trace_id"] == "a" * 32
+    traces.stop()
+    (span,) = exported.get_finished_spans()
+    assert span.kind is SpanKind.CONSUMER
+    assert span.parent is not None
+    assert ids(span.parent) == ("a", "a")
+    assert len(span.links) == MAX_LINKS
+
+
+@pytest.mark.parametrize("requests", [[], ["not a traceparent"], [f"00-{'d' * 32}-{'d' * 16}-00"]])
+def test_a_batch_of_no_sampled_request_leaves_no_span_whatever_the_share_of_traces(requests: list[str]) -> None:
+    exported = InMemorySpanExporter()
+    always = Traces("url_shortener", "click-worker", "http://127.0.0.1:1", 1.0, exporter=exported)
+    with always.batch("count clicks", requests), always.publishing("publish clicks", requests) as traceparent:
+        assert trace_ids() == {}
     always.stop()
-    (batch,), (visit,) = counted.get_finished_spans(), exported.get_finished_spans()
-    (link,) = batch.links
-    assert visit.context is not None
-    assert link.context.span_id == visit.context.span_id
+    assert traceparent == ""
+    assert exported.get_finished_spans() == ()
+
+
+def test_work_that_fails_says_of_which_kind_the_error_was_and_nothing_that_a_caller_wrote(
+    traces: Traces, exported: InMemorySpanExporter
+) -> None:
+    with pytest.raises(ValueError, match="hunter2"), traces.batch("count clicks", [sampled("a")]):
+        raise ValueError("hunter2")
+    traces.stop()
+    (span,) = exported.get_finished_spans()
+    assert span.attributes == {"error.type": "ValueError"}
+    assert span.status.status_code is StatusCode.ERROR
+    assert "hunter2" not in span.to_json()
+
+
+class Port:
+    size = 3
+
+    async def get(self, key: str) -> str:
+        if key == "bad":
+            raise ValueError("hunter2")
+        return key
+
+    async def publish(self, body: bytes) -> None: ...
+
+    async def untraced(self) -> None: ...
+
+
+def test_a_call_that_a_sampled_request_waits_for_is_a_client_span_of_it_named_by_backend_and_verb(
+    traces: Traces, exported: InMemorySpanExporter
+) -> None:
+    port: Any = traces.port(Port(), "redis", ["get", "publish"], "shared_")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert await port.get("a key") == "a key"
+        await port.publish(b"")
+        await port.untraced()
+        with pytest.raises(ValueError, match="hunter2"):
+            await port.get("bad")
+        assert port.size == 3
+
+    asyncio.run(TracedRequests(app, traces)(request([(b"traceparent", PARENT.encode())]), None, None))  # type: ignore[arg-type]
+    traces.stop()
+    *calls, server = exported.get_finished_spans()
+    assert server.context is not None
+    assert {call.parent.span_id if call.parent else None for call in calls} == {server.context.span_id}
+    assert {call.kind for call in calls} == {SpanKind.CLIENT}
+    gotten = {"db.system.name": "redis", "db.operation.name": "shared_get"}
+    assert [(call.name, call.attributes) for call in calls] == [
+        ("redis shared_get", gotten),
+        (
+            "redis shared_publish",
+            {
+                "messaging.system": "redis",
+                "messaging.operation.name": "shared_publish",
+                "messaging.operation.type": "send",
+            },
+        ),
+        ("redis shared_get", gotten | {"error.type": "ValueError"}),
+    ]
+    assert not any("hunter2" in call.to_json() for call in calls)
+
+
+def test_a_call_that_no_sampled_request_waits_for_leaves_no_span(exported: InMemorySpanExporter) -> None:
+    always = Traces("toy", "replica-1", "http://127.0.0.1:1", 1.0, exporter=exported)
+    port: Any = always.port(Port(), "redis", ["get"])
+    assert asyncio.run(port.get("polled in the background")) == "polled in the background"
+    always.stop()
+    assert exported.get_finished_spans() == ()
+
+
+@pytest.mark.parametrize(("status", "error_type"), [(404, None), (503, "503")])
+def test_a_failure_of_the_service_marks_its_span_and_one_of_the_caller_does_not(
+    status: int, error_type: str | None, traces: Traces, exported: InMemorySpanExporter
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+
+    async def send(message: Any) -> None: ...
+
+    asyncio.run(TracedRequests(app, traces)(request([(b"traceparent", PARENT.encode())]), None, send))  # type: ignore[arg-type]
+    traces.stop()
+    (span,) = exported.get_finished_spans()
+    assert span.attributes is not None
+    assert span.attributes.get("error.type") == error_type
+    assert (span.status.status_code is StatusCode.ERROR) == (error_type is not None)
 
 
 def test_an_unsampled_request_leaves_no_span_and_no_traceparent(traces: Traces, exported: InMemorySpanExporter) -> None:
@@ -174,9 +295,25 @@ def test_a_stop_leaves_no_thread_behind_that_goes_on_trying(monkeypatch: pytest.
     assert set(threading.enumerate()) <= before
 
 
-def test_without_traces_no_tracing_sdk_is_loaded() -> None:
-    code = (
-        "import sys, designs.url_shortener.app, designs.url_shortener.worker;"
-        "sys.exit(any(name.startswith('opentelemetry.sdk') for name in sys.modules))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+WITHOUT_TRACES = """
+import asyncio, sys, threading
+from pathlib import Path
+from tests.url_shortener.replicas import PLAIN, knobs, running_replica
+
+async def scene():
+    async with running_replica(knobs(**PLAIN, traces=0), Path(sys.argv[1])) as replica:
+        await replica.visit((await replica.create())["code"])
+        running = {thread.name for thread in threading.enumerate()}
+        assert running <= {"MainThread", "AnyIO worker thread"}, running  # the framework's, for routes that are not async
+
+import designs.url_shortener.worker
+asyncio.run(scene())
+ours = ("opentelemetry.sdk", "opentelemetry.exporter", "designs.building_blocks.tracing")  # libraries may load the bare interface
+loaded = [name for name in sys.modules if name.startswith(ours)]
+assert not loaded, loaded
+"""
+
+
+def test_without_traces_nothing_of_opentelemetry_is_loaded_and_no_thread_sends_spans(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TRACES, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,4 +1,9 @@
-"""What every click store promises, as checks on an empty store whose clock is `CLOCK`."""
+"""What every click store promises, as checks on an empty store whose clock is `CLOCK`.
+
+Two things differ. A store keeps `FORGETS_WHEN_TOLD` (memory, sqlite) or `FORGETS_BY_ITSELF` (cassandra, by a TTL). And while a call
+of `apply` goes on, or after it failed, readers see nothing of it (memory, sqlite) or may see a part (cassandra). All promise that
+the same call again makes it whole.
+"""
 
 from __future__ import annotations
 
@@ -75,6 +80,18 @@ async def an_empty_batch_is_remembered_like_any_other(store: ClickStore, clock: 
     assert [*await store.apply({})] == []
 
 
+async def a_call_cut_short_is_made_whole_by_the_same_call_again(store: ClickStore, clock: StoreClock) -> None:
+    for turn in range(8):
+        batches = {f"b{turn}-{number}": [count(), count(referrer="a.example", clicks=2)] for number in range(5)}
+        cut = asyncio.create_task(store.apply(batches))
+        for _ in range(turn**3):
+            await asyncio.sleep(0)
+        cut.cancel()
+        await asyncio.gather(cut, return_exceptions=True)
+        await store.apply(batches)
+        assert (await store.stats("abc", 1, TODAY)).clicks == 15 * (turn + 1)
+
+
 async def batches_are_forgotten_by_age_and_their_counts_stay(store: ClickStore, clock: StoreClock) -> None:
     await store.apply({"old": [count()]})
     clock.now_us = 2_000
@@ -84,6 +101,20 @@ async def batches_are_forgotten_by_age_and_their_counts_stay(store: ClickStore, 
     assert [*await store.apply({"new": [count()]})] == []
 
 
+async def batches_are_remembered_whatever_is_told_to_be_forgotten(store: ClickStore, clock: StoreClock) -> None:
+    await store.apply({"old": [count()]})
+    clock.now_us = 2_000
+    assert await store.forget_batches(2_000) == 0
+    assert [*await store.apply({"old": [count()]})] == []
+    assert (await store.stats("abc", 1, TODAY)).clicks == 1
+
+
+FORGETS_WHEN_TOLD: dict[str, Check] = {
+    "batches_are_forgotten_by_age_and_their_counts_stay": batches_are_forgotten_by_age_and_their_counts_stay
+}
+FORGETS_BY_ITSELF: dict[str, Check] = {
+    "batches_are_remembered_whatever_is_told_to_be_forgotten": batches_are_remembered_whatever_is_told_to_be_forgotten
+}
 CLICK_STORE_CONTRACT: dict[str, Check] = {
     check.__name__: check
     for check in (
@@ -94,7 +125,7 @@ CLICK_STORE_CONTRACT: dict[str, Check] = {
         a_batch_applied_again_counts_once,
         one_batch_applied_by_many_at_once_counts_once,
         an_empty_batch_is_remembered_like_any_other,
-        batches_are_forgotten_by_age_and_their_counts_stay,
+        a_call_cut_short_is_made_whole_by_the_same_call_again,
     )
 }
 

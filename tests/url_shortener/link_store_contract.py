@@ -1,4 +1,7 @@
-"""What every link store promises, as checks: `for check in LINK_STORE_CONTRACT.values(): await check(store)`, on an empty store."""
+"""What every link store promises, as checks: `for check in LINK_STORE_CONTRACT.values(): await check(store)`, on an empty store.
+
+How claims are forgotten differs: a store keeps `FORGETS_WHEN_TOLD` (memory, sqlite) or `FORGETS_BY_ITSELF` (cassandra, by a TTL).
+"""
 
 from __future__ import annotations
 
@@ -175,6 +178,17 @@ async def old_claims_are_forgotten_and_new_ones_are_not(store: LinkStore) -> Non
     assert await store.find_request("alice", "key-3000", 0) is not None
 
 
+async def claims_do_not_wait_to_be_told(store: LinkStore) -> None:
+    claim = RequestClaim("print", link("code", at_us=1_000))
+    await store.claim_request("alice", "key", 0, claim)
+    assert await store.forget_requests(2_000) == 0
+    assert await store.find_request("alice", "key", 0) == claim
+
+
+FORGETS_WHEN_TOLD: dict[str, Check] = {
+    "old_claims_are_forgotten_and_new_ones_are_not": old_claims_are_forgotten_and_new_ones_are_not
+}
+FORGETS_BY_ITSELF: dict[str, Check] = {"claims_do_not_wait_to_be_told": claims_do_not_wait_to_be_told}
 LINK_STORE_CONTRACT: dict[str, Check] = {
     check.__name__: check
     for check in (
@@ -192,7 +206,6 @@ LINK_STORE_CONTRACT: dict[str, Check] = {
         leased_ranges_never_overlap,
         the_first_claim_of_a_key_holds,
         of_claims_at_once_one_holds_for_all,
-        old_claims_are_forgotten_and_new_ones_are_not,
     )
 }
 

@@ -256,23 +256,28 @@ class Wire:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A task of our own, because the server's own is nobody's to wait for.
+    def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # No coroutine: one that was never begun when the loop ends would leave its connection behind.
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
+        self._writers.add(writer)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._hang_up(writer))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection(*self._target)
-        self._writers |= {writer, there_writer}
+        self._writers.add(there_writer)
         try:
             await asyncio.gather(self._pump(reader, there_writer), self._pump(there_reader, writer))
         finally:
             for one in (writer, there_writer):
-                self._writers.discard(one)
-                one.close()
+                self._hang_up(one)
                 with contextlib.suppress(OSError):
                     await one.wait_closed()
+
+    def _hang_up(self, writer: asyncio.StreamWriter) -> None:
+        self._writers.discard(writer)
+        writer.close()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

@@ -426,7 +426,7 @@ def test_the_operations_routes_answer_without_a_key(tmp_path: Path) -> None:
         assert (await replica.http.get("/readyz")).json() == {"status": "ready", "checks": {"store": "up"}}
         turned = (await replica.http.get("/knobs")).json()
         assert turned["store"]["value"] == "memory"
-        assert turned["store"]["choices"] == ["sqlite", "memory"]
+        assert turned["store"]["choices"] == ["sqlite", "memory", "cassandra"]
         assert all(knob["description"] for knob in turned.values())
 
     play(tmp_path, scene)

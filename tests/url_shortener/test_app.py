@@ -18,6 +18,7 @@ from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.worker import create_worker_app
 from tests.url_shortener.replicas import BROWSER, LONG_URL, PUBLIC_URL, eventually, knobs, lifespan, running_replica, settings
 from tests.virtual_time import run
+from workbench.namespaces import delete_namespace
 
 
 def turns() -> Iterator[dict[str, Any]]:
@@ -32,13 +33,19 @@ def turns() -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("turn", [*turns()], ids=lambda turn: " ".join(f"{name}={value}" for name, value in turn.items()))
 def test_every_turn_of_a_knob_is_a_service_that_works(
-    turn: dict[str, Any], tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    turn: dict[str, Any], tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setattr("designs.building_blocks.tracing.STOP_WITHIN_S", 0.01)  # nobody takes the spans
+    servers = servers_for(turn, request)
 
     async def scene() -> None:
         nobody = "http://127.0.0.1:1/v1/traces"
-        async with running_replica(knobs(**turn), tmp_path, redis_url=redis_url, traces_endpoint=nobody) as replica:
+        async with running_replica(knobs(**turn), tmp_path, redis_url=redis_url, traces_endpoint=nobody, **servers) as replica:
+
+            async def ready() -> bool:
+                return (await replica.http.get("/readyz")).json()["status"] == "ready"
+
+            await eventually(ready)
             plain, capped = await replica.create(), await replica.create("https://example.org/capped", max_visits=1)
             for _ in range(3):
                 assert await replica.target(plain["code"]) == LONG_URL
@@ -47,9 +54,21 @@ def test_every_turn_of_a_knob_is_a_service_that_works(
             assert await replica.target(plain["code"]) == "https://example.org/moved"
             assert (await replica.delete(plain["code"])).status_code == 204
             assert await replica.target(plain["code"]) == 404
-            assert (await replica.http.get("/readyz")).json()["status"] == "ready"
+            assert await ready()
 
-    asyncio.run(scene())
+    try:
+        asyncio.run(scene())
+    finally:
+        if servers:
+            assert delete_namespace(servers.pop("namespace"), {name.upper(): address for name, address in servers.items()})
+
+
+def servers_for(turn: dict[str, Any], request: pytest.FixtureRequest) -> dict[str, str]:
+    """Settings of the servers beside Redis that these knobs need."""
+    needed = {"cassandra": "cassandra_hosts", "kafka": "kafka_bootstrap"}
+    wanted = [fixture for value, fixture in needed.items() if value in turn.values()]
+    addresses = {fixture: request.getfixturevalue(fixture) for fixture in wanted}
+    return addresses | ({"namespace": request.getfixturevalue("namespace")} if wanted else {})
 
 
 @pytest.mark.parametrize(
@@ -68,11 +87,19 @@ def test_knobs_that_contradict_each_other_are_refused_with_what_would_be_right(t
         knobs(**turn)
 
 
-def test_knobs_that_need_redis_say_so_before_anything_is_started(tmp_path: Path) -> None:
+def test_knobs_that_need_a_server_say_so_before_anything_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for setting in ("REDIS_URL", "KAFKA_BOOTSTRAP", "CASSANDRA_HOSTS"):
+        monkeypatch.delenv(setting, raising=False)
     with pytest.raises(ValueError, match="set REDIS_URL, or choose cache=none ids=lease clicks=batched"):
         create_app(knobs(), settings(tmp_path))
     with pytest.raises(ValueError, match="set REDIS_URL"):
         create_worker_app(knobs(), settings(tmp_path))
+    with pytest.raises(ValueError, match="set CASSANDRA_HOSTS, or choose store=sqlite"):
+        create_app(knobs(store="cassandra"), settings(tmp_path, redis_url="redis://127.0.0.1:1/0"))
+    with pytest.raises(ValueError, match="set KAFKA_BOOTSTRAP, or choose clicks=redis_streams"):
+        create_app(knobs(clicks="kafka"), settings(tmp_path, redis_url="redis://127.0.0.1:1/0"))
+    with pytest.raises(ValueError, match="there is nothing for a worker"):
+        create_worker_app(knobs(clicks="batched"), settings(tmp_path, redis_url="redis://127.0.0.1:1/0"))
     with pytest.raises(ValueError, match="store=memory keeps the counts inside the replica"):
         create_worker_app(knobs(store="memory"), settings(tmp_path, redis_url="redis://127.0.0.1:1/0"))
 

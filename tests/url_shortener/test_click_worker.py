@@ -16,7 +16,7 @@ from designs.url_shortener.backends.redis import RedisVisitorCounter, connect
 from designs.url_shortener.backends.redis_streams import RedisClickQueue
 from designs.url_shortener.click_worker import MAX_DELIVERIES, ClickWorker
 from designs.url_shortener.clicks import Click, ClickBatch, encode_batch
-from designs.url_shortener.ports import ClickQueue, ClickStore, StoreError, VisitorCounter
+from designs.url_shortener.ports import ClickQueue, ClickStore, Delivery, StoreError, VisitorCounter
 from tests.known_bad.url_shortener import AckBeforeWriteWorker, AddsBlindlyStore
 from tests.virtual_time import run
 
@@ -220,6 +220,37 @@ def test_a_batch_that_cannot_be_counted_is_tried_as_often_as_stated_alone_and_th
         assert (await queue.depth())[0] == 0
 
     run(scene())
+
+
+def test_only_what_fails_for_a_reason_of_its_own_is_put_off_and_that_alone() -> None:
+    async def scene() -> None:
+        queue, put_off = MemoryClickQueue(), []
+
+        async def retry_later(delivery: Delivery) -> None:
+            put_off.append((delivery.body, delivery.deliveries))
+
+        queue.retry_later = retry_later  # type: ignore[method-assign]
+        store = MemoryClickStore()
+        outage = FaultyPort(store, [Fault("apply", 1, "before", kills=False)])
+        worker = ClickWorker(queue, outage, MemoryVisitorCounter(), "worker")  # type: ignore[arg-type]
+        await queue.publish(batch(1, 2))
+        with pytest.raises(StoreError):
+            await worker.work_once(0)
+        assert put_off == []
+        await queue.publish(POISON)
+        for _ in range(MAX_DELIVERIES):
+            await worker.work_once(0)
+        # The last time it is parked.
+        assert put_off == [(POISON, deliveries) for deliveries in range(1, MAX_DELIVERIES)]
+        assert await queue.dead_letters.count() == 1
+
+    run(scene())
+
+
+def test_where_the_queue_can_tell_only_what_was_put_off_counts_against_a_batch() -> None:
+    assert Delivery("a", b"", 30).tries == 30
+    assert Delivery("a", b"", 30, put_off=0).tries == 1
+    assert Delivery("a", b"", 30, put_off=4).tries == MAX_DELIVERIES
 
 
 def test_when_no_more_can_be_parked_the_batch_stays_in_the_queue() -> None:

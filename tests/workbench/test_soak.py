@@ -12,7 +12,7 @@ import pytest
 
 from designs.building_blocks.knobs import build, knob_table
 from designs.url_shortener.knobs import ShortenerKnobs
-from loadtests.url_shortener.swarm import LEFT_ALONE, VARIED
+from loadtests.url_shortener.swarm import LEFT_ALONE, LEFT_OUT, VARIED
 from tests.loadtests.sample_check import sample_check
 from tests.workbench.bounded_wait import alive, wait_until
 from workbench import soak
@@ -20,13 +20,16 @@ from workbench.catalogue import Design, design_named
 from workbench.soak import Soaked, Soaking, check_words, drawn_knobs, line_of, read_outcome, soak_command, worst_exit
 from workbench.spawner import spawn
 
+BIG = {"clicks=kafka", "store=cassandra"}
+
 
 def test_every_knob_is_turned_by_a_soak_or_left_alone_for_a_reason() -> None:
     assert {*VARIED, *LEFT_ALONE} == set(ShortenerKnobs.model_fields)
     assert not set(VARIED) & set(LEFT_ALONE)
     for row in knob_table(ShortenerKnobs):
         if row.closed and row.name in VARIED:
-            assert set(VARIED[row.name]) == set(row.choices), row.name
+            assert {*VARIED[row.name], *LEFT_OUT.get(row.name, ())} == set(row.choices), row.name
+            assert not set(VARIED[row.name]) & set(LEFT_OUT.get(row.name, ())), row.name
 
 
 def test_what_a_soak_draws_is_always_possible_and_turns_everything_sooner_or_later() -> None:
@@ -42,6 +45,13 @@ def test_the_same_number_draws_the_same_check() -> None:
     assert check_words(design, 17, 5.0) == check_words(design, 17, 5.0)
     assert check_words(design, 17, 5.0) != check_words(design, 18, 5.0)
     assert check_words(design, 17, 5.0)[-6:] == ["--faults", "random", "--seed", "17", "--minutes", "0.0833333"]
+
+
+def test_a_soak_needs_no_server_that_is_not_given() -> None:
+    design, everything = design_named("url_shortener"), {"KAFKA_BOOTSTRAP": "127.0.0.1:9094", "CASSANDRA_HOSTS": "127.0.0.1:9042"}
+    for environ, there in (({}, set()), ({"KAFKA_BOOTSTRAP": "127.0.0.1:9094"}, {"clicks=kafka"}), (everything, {*BIG})):
+        words = {word for seed in range(200) for word in check_words(design, seed, 5.0, environ)}
+        assert words & BIG == there
 
 
 def test_the_outcome_of_a_check_is_read_from_its_record(tmp_path: Path) -> None:

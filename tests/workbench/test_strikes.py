@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from loadtests.faults.schedule import BadSchedule
+from loadtests.faults.schedule import NETWORK_KINDS, BadSchedule
 from tests.loadtests.comparison.test_struck_rounds import EXPERIMENT
 from workbench.strikes import EndsProcesses, drawn_for_round, refuse_ended_processes, strikes_planned
 
-NODES = ["replica-1", "click-worker", "redis"]
+NODES = ["replica-1", "click-worker", "redis", "kafka", "cassandra"]
 OURS = replace(EXPERIMENT, design="url_shortener")
 
 
@@ -33,6 +33,22 @@ def test_a_schedule_that_ends_processes_is_no_part_of_a_comparison(name: str) ->
 @pytest.mark.parametrize("name", ["redis_black_hole", "redis_pause", "slow_store", "disk_full"])
 def test_a_schedule_that_leaves_them_alive_is(name: str) -> None:
     refuse_ended_processes(strikes_planned("url_shortener", NODES, [name], 1, 6.0))
+
+
+@pytest.mark.parametrize("name", ["kafka_black_hole", "kafka_pause", "cassandra_latency", "cassandra_pause"])
+def test_so_is_one_of_a_server_that_was_given(name: str) -> None:
+    refuse_ended_processes(strikes_planned("url_shortener", NODES, [name], 1, 6.0))
+
+
+def test_a_server_that_is_not_ours_to_break_is_not_broken_and_its_connections_may_be() -> None:
+    fixed = {"kafka": "kafka is far away", "cassandra": "cassandra is somebody else's"}
+    for name, why in (("kafka_kill", "far away"), ("cassandra_pause", "somebody else's")):
+        with pytest.raises(BadSchedule, match=f"{name}: .*{why}"):
+            strikes_planned("url_shortener", NODES, [name], 1, 6.0, fixed)
+    assert strikes_planned("url_shortener", NODES, ["kafka_down", "cassandra_black_hole"], 1, 6.0, fixed)
+    drawn = [fault for seed in range(60) for fault in strikes_planned("url_shortener", NODES, ["random"], seed, 6.0, fixed)]
+    assert {"kafka", "cassandra"} <= {fault.target.partition("@")[0] for fault in drawn}
+    assert {fault.kind for fault in drawn if fault.target in fixed} <= NETWORK_KINDS
 
 
 def test_a_schedule_for_a_process_that_not_all_variants_have_is_refused() -> None:

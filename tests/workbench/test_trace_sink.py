@@ -18,11 +18,11 @@ from workbench.trace_sink import MAX_BODY_BYTES, BadProtobuf, TraceSink, spans_i
 
 
 def export_of(spans: int) -> bytes:
-    """What a process sends for this many spans, some with attributes and links."""
+    """What a process sends for this many spans, some with links."""
     kept = InMemorySpanExporter()
     traces = Traces("toy", "replica-1", "", 1.0, exporter=kept)
     for number in range(spans):
-        with traces.batch("count clicks", ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"] * (number % 3)):
+        with traces.batch("count clicks", ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"] * (1 + number % 3)):
             pass
     traces.stop()
     return bytes(encode_spans(kept.get_finished_spans()).SerializeToString())

@@ -21,8 +21,11 @@ from loadtests.faults.schedule import NETWORK_KINDS, Fault
 from loadtests.history.operation import Struck
 from workbench.fault_injection.process_faults import ProcessFaults
 from workbench.launch import RunningDesign
+from workbench.servers import why_not
 
-STOP_WITHIN_S = 90.0  # an end that waits for a process to be ready takes up to 20 s, and has two tries
+# An end that waits for a process to be ready takes up to 20 s, one that starts a Java server usually no longer and 120 s at most.
+# It has two tries.
+STOP_WITHIN_S = 260.0
 TRIES_TO_HEAL = 2
 HEALERS = 8
 LINKS, HOOKS = "links", "hooks"  # lanes in which nothing takes long
@@ -52,8 +55,16 @@ class Begun:
 
 
 def nodes_of(running: RunningDesign) -> list[str]:
-    """What can be struck of a running design, as `loadtests.faults.plan.plan` wants to know it: its processes, and its Redis."""
-    return [spec.name for spec in running.specs] + (["redis"] if running.redis is not None else [])
+    """What can be struck of a running design, as `loadtests.faults.plan.plan` wants to know it: its processes and its servers.
+
+    Of a server that was given that may be no more than the connections to it; see `unbreakable`.
+    """
+    return [*(spec.name for spec in running.specs), *(["redis"] if running.redis is not None else []), *running.given]
+
+
+def unbreakable(running: RunningDesign) -> dict[str, str]:
+    """Servers that can't be killed or held still from here -> why not."""
+    return {name: why_not(server) for name, server in running.given.items() if name not in running.breakable}
 
 
 class Injector:

@@ -8,6 +8,9 @@ Faults of one process may overlap. What each process must suffer is the sum of t
 begin and end: a process is started again when the last fault that holds it down ends, and one that is started under a full disk
 has a full disk. The clock and the store are reached through a file that the process maps (`fault_hooks.py`), and so never wait for
 a process that starts; all else is done by signals and limits, and the design takes no part in it.
+
+Redis is the run's own. Kafka and Cassandra are given: they are only killed, held still and brought back, where that is allowed
+(`workbench.servers`), and a power loss of the host, which is the end of all that is the run's, leaves them alone.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from designs.building_blocks.fault_hooks import write_fault_file
 from loadtests.faults.kinds import HOOKED_KINDS, HOST
 from loadtests.faults.schedule import PROCESS_KINDS, Fault
 from workbench.embedded_redis import EmbeddedRedis
+from workbench.servers import GivenServerFaults, why_not
 
 if TYPE_CHECKING:
     from workbench.launch import RunningDesign
@@ -40,7 +44,7 @@ class ProcessFaults:
 
     def __init__(self, running: RunningDesign) -> None:
         self._running = running
-        names = [REDIS, *(spec.name for spec in running.specs)]
+        names = [REDIS, *running.given, *(spec.name for spec in running.specs)]
         self._in_force: dict[str, list[Fault]] = {name: [] for name in names}
         self._hooked: dict[str, list[Fault]] = {name: [] for name in names}  # in force too, and reached by the file
         self._locks = {name: threading.RLock() for name in names}
@@ -60,7 +64,7 @@ class ProcessFaults:
                 if fault.kind in HOLDS_DOWN:
                     return self._take_down(fault, names)
                 for name in names:
-                    if self._pid(name) is None and name not in self._held_down:
+                    if not self._runs(name) and name not in self._held_down:
                         raise FaultFailed(f"{name} does not run")
                 return "; ".join([self._suffer(name) for name in names])
             except BaseException:
@@ -100,6 +104,10 @@ class ProcessFaults:
             raise FaultFailed(f"{fault.kind} is nothing that is done to a process")
         if fault.target != HOST and fault.target not in self._in_force:
             raise FaultFailed(f"there is no process {fault.target!r} to strike; there are {', '.join([*self._in_force, HOST])}")
+        if fault.target in self._running.given:
+            self._given(fault.target)
+            if fault.kind not in ("kill", "pause"):
+                raise FaultFailed(f"{fault.target} may hold what is others', so it is only killed and held still, not {fault.kind}")
         if fault.kind == "wipe" and fault.target != REDIS:
             raise FaultFailed(f"there is nothing to wipe of {fault.target}: of all processes only redis has data of its own")
         if fault.kind == "power_loss" and fault.target not in (REDIS, HOST):
@@ -113,14 +121,20 @@ class ProcessFaults:
                 self._redis()
             return [fault.target]
         without_redis = fault.kind in HOOKED_KINDS or self._running.redis is None
-        return [name for name in self._in_force if not (name == REDIS and without_redis)]
+        ours = [name for name in self._in_force if name not in self._running.given]
+        return [name for name in ours if not (name == REDIS and without_redis)]
 
     def _take_down(self, fault: Fault, names: Sequence[str]) -> str:
         """SIGKILL to all of them at once."""
-        pids = {name: pid for name in names if (pid := self._pid(name)) is not None}
-        self._held_down.update(pids)
-        done = [f"SIGKILL of {name} (pid {pid})" for name, pid in pids.items()] or [f"{fault.target} was down already"]
-        self._running.supervisor.kill(*(name for name in pids if name != REDIS))
+        up = [name for name in names if self._runs(name)]
+        self._held_down.update(up)
+        done = [f"SIGKILL of {self._with_pid(name)}" for name in up] or [f"{fault.target} was down already"]
+        self._running.supervisor.kill(*(name for name in up if not self._is_server(name)))
+        if fault.target == HOST and self._running.given:
+            done.append(f"{' and '.join(self._running.given)} went on: they are not this run's")
+        for name in up:
+            if name in self._running.given:
+                self._given(name).kill()
         if REDIS in names:
             if fault.kind == "power_loss":
                 done.append(f"redis lost the last {self._redis().power_loss()} bytes of its log")
@@ -132,28 +146,30 @@ class ProcessFaults:
         return ", ".join(done)
 
     def _start(self, names: Sequence[str]) -> None:
-        """Start whoever is held down by nothing any more: Redis first, then the others together."""
+        """Start whoever is held down by nothing any more: servers first, then the others together."""
         free = [name for name in names if name in self._held_down and not _newest(self._in_force[name], HOLDS_DOWN)]
-        down = [name for name in free if self._pid(name) is None]
-        if REDIS in down:
-            self._redis().start()
+        down = [name for name in free if not self._runs(name)]
+        for name in down:
+            if self._is_server(name):
+                self._server(name).start()
         # Not until they are ready: what they need may be struck by another fault.
-        self._running.supervisor.restart(*(name for name in down if name != REDIS), ready=False)
+        self._running.supervisor.restart(*(name for name in down if not self._is_server(name)), ready=False)
         self._held_down.difference_update(free)
 
     def _suffer(self, name: str) -> str:
         """Make a process suffer what is in force for it, and no more; returns its state in words."""
-        pid = self._pid(name)
-        if pid is None:
+        if not self._runs(name):
             return f"{name} is down"
-        words = self._limit_files(name, pid)
-        part, at = (self._redis(), ()) if name == REDIS else (self._running.supervisor, (name,))
-        if _newest(self._in_force[name], {"pause"}):
-            part.pause(*at)
-            words.append("stands still")
+        words = self._limit_files(name)
+        still = _newest(self._in_force[name], {"pause"}) is not None
+        if self._is_server(name):
+            server = self._server(name)
+            server.pause() if still else server.resume()
+        elif still:
+            self._running.supervisor.pause(name)
         else:
-            part.resume(*at)
-        return ", ".join([f"{name} runs (pid {pid})", *words])
+            self._running.supervisor.resume(name)
+        return ", ".join([f"{self._with_pid(name, 'runs')}", *words, *(["stands still"] if still else [])])
 
     def _set_hooks(self, name: str, faults: list[Fault]) -> str:
         """These are in force from now on; a process that is down finds them when it is started."""
@@ -165,8 +181,10 @@ class ProcessFaults:
         self._hooked[name] = faults
         return f"the clock of {name} {offset_s:+g} s, its store {delay_ms:g} ms slower"
 
-    def _limit_files(self, name: str, pid: int) -> list[str]:
-        full = _newest(self._in_force[name], {"disk_full"})
+    def _limit_files(self, name: str) -> list[str]:
+        full, pid = _newest(self._in_force[name], {"disk_full"}), self._pid(name)
+        if name in self._running.given or pid is None:
+            return []
         if not hasattr(resource, "prlimit"):
             if full:
                 raise FaultFailed("only Linux lets one process fill the disk of another")
@@ -177,13 +195,33 @@ class ProcessFaults:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
         return [f"may write {soft} bytes to a file"] if full else []
 
+    def _runs(self, name: str) -> bool:
+        return self._given(name).runs if name in self._running.given else self._pid(name) is not None
+
     def _pid(self, name: str) -> int | None:
-        return self._redis().pid if name == REDIS else self._running.supervisor.pid(name)
+        return self._server(name).pid if self._is_server(name) else self._running.supervisor.pid(name)
+
+    def _with_pid(self, name: str, verb: str = "") -> str:
+        """`replica-1 (pid 7)`; without it where it is not known."""
+        pid = self._pid(name)
+        return " ".join([name, *([verb] if verb else []), *([f"(pid {pid})"] if pid is not None else [])])
+
+    def _is_server(self, name: str) -> bool:
+        return name == REDIS or name in self._running.given
+
+    def _server(self, name: str) -> EmbeddedRedis | GivenServerFaults:
+        return self._redis() if name == REDIS else self._given(name)
 
     def _redis(self) -> EmbeddedRedis:
         if self._running.redis is None:
             raise FaultFailed("redis is not ours to break: it was running already, or the knobs need none")
         return self._running.redis
+
+    def _given(self, name: str) -> GivenServerFaults:
+        server = self._running.breakable.get(name)
+        if server is None:
+            raise FaultFailed(why_not(self._running.given[name]))
+        return server
 
     @contextlib.contextmanager
     def _alone(self, names: Sequence[str]) -> Iterator[None]:

@@ -9,6 +9,7 @@ DESIGN = "url_shortener"
 FLAWS = "workbench.museum.url_shortener_flaws"
 SHARED_FLAWS = "workbench.museum.building_block_flaws"
 ASSEMBLY = "designs.url_shortener.assembly"
+STORES = "designs.url_shortener.store_parts"
 SHORTENER = "designs.url_shortener.shortener"
 REDIS = "designs.url_shortener.backends.redis"
 
@@ -61,7 +62,7 @@ CREATES: tuple[Exhibit, ...] = (
         schedules=("redis_latency",),
         swaps={
             f"{REDIS}:RedisNumbers.lease_range": f"{FLAWS}:read_then_write",
-            f"{ASSEMBLY}:SqliteLinkStore": f"{FLAWS}:BlindLinkStore",
+            f"{STORES}:SqliteLinkStore": f"{FLAWS}:BlindLinkStore",
             f"{SHORTENER}:Shortener._insert": f"{FLAWS}:trust_the_generator",
         },
         flagged_by=UNIQUE,
@@ -83,7 +84,7 @@ CREATES: tuple[Exhibit, ...] = (
         knobs={"ids": "counter"},
         schedules=("redis_wipe",),
         swaps={
-            f"{ASSEMBLY}:SqliteLinkStore": f"{FLAWS}:BlindLinkStore",
+            f"{STORES}:SqliteLinkStore": f"{FLAWS}:BlindLinkStore",
             f"{SHORTENER}:Shortener._insert": f"{FLAWS}:trust_the_generator",
         },
         flagged_by=UNIQUE,
@@ -107,7 +108,7 @@ CREATES: tuple[Exhibit, ...] = (
         schedules=("clock_skew",),
         swaps={
             "designs.url_shortener.codes:Snowflake": f"{SHARED_FLAWS}:UncheckedSecondsSnowflake",
-            f"{ASSEMBLY}:SqliteLinkStore": f"{FLAWS}:BlindLinkStore",
+            f"{STORES}:SqliteLinkStore": f"{FLAWS}:BlindLinkStore",
             f"{SHORTENER}:Shortener._insert": f"{FLAWS}:trust_the_generator",
         },
         seconds=6.0,
@@ -132,7 +133,7 @@ CREATES: tuple[Exhibit, ...] = (
         ),
         schedules=("slow_store",),
         swaps={
-            f"{ASSEMBLY}:SqliteLinkStore": f"{FLAWS}:BlindLinkStore",
+            f"{STORES}:SqliteLinkStore": f"{FLAWS}:BlindLinkStore",
             f"{SHORTENER}:Shortener._insert": f"{FLAWS}:check_then_insert",
         },
         seed=2,
@@ -155,7 +156,7 @@ CREATES: tuple[Exhibit, ...] = (
             "The key is claimed by insert-if-absent, together with the code, before anything is made: one small write per create."
         ),
         schedules=("slow_store",),
-        swaps={f"{ASSEMBLY}:SqliteLinkStore": f"{FLAWS}:OverwritingClaimStore"},
+        swaps={f"{STORES}:SqliteLinkStore": f"{FLAWS}:OverwritingClaimStore"},
         seed=2,
         rate_per_s=350.0,
         flagged_by=REPEATS,

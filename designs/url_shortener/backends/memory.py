@@ -158,6 +158,9 @@ class MemoryClickQueue:
         for delivery in deliveries:
             self._taken.pop(delivery.id, None)
 
+    async def retry_later(self, delivery: Delivery) -> None:
+        """What is not done is delivered again anyway, and holds up nobody."""
+
     async def park(self, delivery: Delivery, reason: str) -> None:
         await self.dead_letters.park(
             DeadLetter(delivery.id, delivery.body, reason, delivery.deliveries, int(self._clock_ms() * 1000))

@@ -135,6 +135,9 @@ class RedisClickQueue:
             for stream in self._streams.values():
                 await stream.done([delivery for delivery in deliveries if delivery.id in stream.unfinished])
 
+    async def retry_later(self, delivery: Delivery) -> None:
+        """What is not done is delivered again anyway, and holds up nobody."""
+
     async def park(self, delivery: Delivery, reason: str) -> None:
         letter = DeadLetter(delivery.id, delivery.body, reason, delivery.deliveries, time.time_ns() // 1000)
         await self.dead_letters.park(letter, finish_in=GROUP)
@@ -235,8 +238,8 @@ class _Stream:
         taken: list[Delivery] = []
         if self.unfinished or time.monotonic() >= self._look_back_at_s:
             own = await self._read("0", limit, 0)
-            if len(own) < limit:  # there may be more than one page
-                self._look_back_at_s = time.monotonic() + LOOK_BACK_EVERY_S
+            # Behind a full page there may be more, and it is forgotten below who they are: so the next call looks again.
+            self._look_back_at_s = time.monotonic() + LOOK_BACK_EVERY_S if len(own) < limit else 0.0
             self.unfinished.intersection_update(identity for identity, _ in own)
             taken = await self._with_deliveries(own)
         if len(taken) < limit and time.monotonic() - self._reclaimed_at_s >= self._reclaim_ms / 4000:

@@ -1,5 +1,7 @@
 """The control port: the HTTP API of Toxiproxy 2.x, so that its clients work here, and a page of metrics.
 
+`sd_fault_active{fault,target}` is 1 while a fault is in force: `fault` is a kind of toxic or `down`, `target` the proxy's name.
+
 A browser must not steer it: a page of any site could send requests to a port of this machine. As Toxiproxy does, requests of a
 `User-Agent` that begins with `Mozilla/` are refused, and so are those that name an `Origin`.
 """
@@ -24,8 +26,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from loadtests.faults.proxy.addresses import LOOPBACK
 from loadtests.faults.proxy.proxies import Proxies
 from loadtests.faults.proxy.server import Refused
-from loadtests.faults.proxy.toxics import ToxicRefused, parse_change, parse_toxic, refuse_bad_name, sentence
+from loadtests.faults.proxy.toxics import KINDS, ToxicRefused, parse_change, parse_toxic, refuse_bad_name, sentence
 
+DOWN = "down"
 API_VERSION = "2.6.0+system-designs"  # the first of Toxiproxy whose updates are PATCH
 MAX_BODY = 1 << 20
 
@@ -184,15 +187,21 @@ class _CountersOf(Collector):
         self._proxies = proxies
 
     def collect(self) -> Any:
-        """The bytes under Toxiproxy's names, the connections under our own."""
+        """The bytes under Toxiproxy's names, the connections and faults under our own."""
         labels = ["direction", "proxy", "listener", "upstream"]
         received = CounterMetricFamily("toxiproxy_proxy_received_bytes", "Bytes received, by direction", labels=labels)
         sent = CounterMetricFamily("toxiproxy_proxy_sent_bytes", "Bytes passed on, by direction", labels=labels)
         connections = CounterMetricFamily("fault_proxy_connections", "Connections accepted", labels=["proxy"])
         turned_away = CounterMetricFamily("fault_proxy_turned_away", "Connections beyond the bound", labels=["proxy"])
         open_now = GaugeMetricFamily("fault_proxy_open_connections", "Connections that are open", labels=["proxy"])
+        faults = GaugeMetricFamily(
+            "sd_fault_active", "1 while a fault that was made on purpose is in force", labels=["fault", "target"]
+        )
         for proxy in self._proxies:
             counters = proxy.counters()
+            in_force = {toxic.type for toxic in proxy.toxics.values() if toxic.toxicity > 0} | (set() if proxy.enabled else {DOWN})
+            for fault in (*KINDS, DOWN):
+                faults.add_metric([fault, proxy.name], fault in in_force)
             for direction in ("upstream", "downstream"):
                 where = [direction, proxy.name, proxy.listen, proxy.upstream]
                 received.add_metric(where, getattr(counters, f"received_{direction}"))
@@ -200,7 +209,7 @@ class _CountersOf(Collector):
             connections.add_metric([proxy.name], counters.connections)
             turned_away.add_metric([proxy.name], counters.turned_away)
             open_now.add_metric([proxy.name], proxy.open_connections)
-        return [received, sent, connections, turned_away, open_now]
+        return [received, sent, connections, turned_away, open_now, faults]
 
 
 async def _body(request: Request) -> bytes:

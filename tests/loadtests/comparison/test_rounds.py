@@ -7,10 +7,19 @@ from array import array
 import pytest
 
 from loadtests.comparison.experiment import Experiment
-from loadtests.comparison.rounds import Reading, fold_round, is_failed, is_overloaded, plan_hash, plan_of, work_per_request
+from loadtests.comparison.rounds import (
+    Reading,
+    fold_round,
+    idle_pids,
+    is_failed,
+    is_overloaded,
+    plan_hash,
+    plan_of,
+    work_per_request,
+)
 from loadtests.cpu_clock import MachineTimes
 from loadtests.generator.arrivals import Plan
-from loadtests.workload import NOT_SENT, Exchange, Mix
+from loadtests.workload import NOT_SENT, Exchange, Mix, Target
 
 MIX = Mix(name="reads", who="readers", ratios={"get": 1.0}, keys=100, zipf_s=1.0, rate_per_s=500)
 
@@ -27,6 +36,17 @@ def reading(service_ms: int, store_ms: int = 0, idle_ms: int = 0, wait_ms: int =
         rss_bytes=50_000_000,
         machine=MachineTimes(total, steal),
     )
+
+
+def test_idle_are_the_processes_of_the_others_but_for_a_server_that_is_shared() -> None:
+    def target(name: str, pids: dict[str, list[int]], shared: frozenset[int] = frozenset()) -> Target:
+        return Target(name, {}, [], "", [], pids, shared_pids=shared)
+
+    streams = target("clicks=redis_streams", {"service": [1], "store": [2]})
+    kafka = target("clicks=kafka", {"service": [3], "worker": [4], "store": [5], "broker": [9]}, frozenset({9}))
+    again = target("clicks=kafka (second copy)", {"service": [6], "broker": [9]}, frozenset({9}))
+    assert idle_pids(streams, [streams, kafka]) == {3, 4, 5}
+    assert idle_pids(kafka, [streams, kafka, again]) == {1, 2, 6}
 
 
 def test_a_round_costs_what_the_clocks_moved_by_role_and_per_request() -> None:

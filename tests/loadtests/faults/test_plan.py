@@ -15,7 +15,7 @@ from loadtests.faults.plan import clash, plan, within
 from loadtests.faults.schedule import NETWORK_KINDS, BadSchedule, Fault
 from loadtests.url_shortener.faults import MENU
 
-NODES = ["replica-1", "replica-2", "click-worker", "redis"]
+NODES = ["replica-1", "replica-2", "click-worker", "redis", "kafka", "cassandra"]
 NAMES = [*schedule_names(), RANDOM]
 
 names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=5)

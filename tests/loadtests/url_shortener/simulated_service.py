@@ -126,6 +126,8 @@ class SimulatedService:
             self.links[code] = link
             if key:
                 self.by_key[key] = link
+        if link is not None and self.at_s < link.states[0][0]:
+            link.states[0] = (self.at_s, url)  # a repeat that overtook the first request is who made the link
         created = link.code if link is not None else code
         self.told("create", alias, {"status": 201, "code": created, "url": url, "version": 1}, asked)
 

@@ -210,6 +210,60 @@ def test_it_also_takes_what_it_could_not_send_while_redis_was_away() -> None:
         assert counted(story).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("clicks", "store", "server", "verdict"),
+    [
+        ("kafka", "sqlite", "kafka", "valid"),
+        ("kafka", "sqlite", "kafka@replica-1", "valid"),
+        ("kafka", "sqlite", "kafka@replica-2", "invalid"),
+        ("kafka", "sqlite", "redis", "invalid"),  # no click goes there
+        ("kafka", "cassandra", "cassandra", "invalid"),  # the worker waits for it, a replica does not
+        ("redis_streams", "sqlite", "kafka", "invalid"),
+        ("batched", "cassandra", "cassandra", "valid"),
+        ("batched", "sqlite", "cassandra", "invalid"),
+    ],
+)
+def test_what_it_could_not_send_is_what_the_server_of_its_clicks_did_not_take(
+    clicks: str, store: str, server: str, verdict: str
+) -> None:
+    story = clicked(clicks=clicks, store=store)
+    for n in range(10):
+        story.losses(n + 0.02)
+    story.struck("timeout", server, 2.9, 4.5)
+    story.struck("kill", ONE, 5.05, 6.0)
+    story.visit("b", "https://old/b", 3.0)
+    assert counted(story).verdict == verdict
+
+
+def test_a_killed_kafka_is_back_before_it_serves_and_a_replica_holds_its_clicks_till_then() -> None:
+    for server, verdict in (("kafka", "valid"), ("cassandra", "invalid")):
+        story = clicked(clicks="kafka")
+        for n in range(40):
+            story.losses(n + 0.02)
+        story.struck("kill", server, 2.9, 8.0)
+        story.struck("kill", ONE, 30.0, 31.0)
+        story.visit("b", "https://old/b", 9.0)
+        assert counted(story).verdict == verdict
+
+
+def test_what_kafka_and_cassandra_acknowledged_is_never_excused() -> None:
+    for server in ("kafka", "cassandra"):
+        for kind in ("kill", "pause"):
+            story = clicked(clicks="kafka", store="cassandra")
+            story.struck(kind, server, 1.05, 2.0)
+            check = counted(story, b=-1)
+            assert (check.verdict, check.counts["lost_undeclared"]) == ("invalid", 1)
+
+
+def test_a_redis_that_keeps_no_clicks_takes_none_with_it() -> None:
+    for clicks, verdict in (("redis_streams", "valid"), ("kafka", "invalid"), ("batched", "invalid")):
+        story = clicked(clicks=clicks)
+        story.losses(0.0)
+        story.losses(8.9)
+        story.struck("wipe", "redis", 3.0, 3.2)
+        assert counted(story, b=-1).verdict == verdict
+
+
 def test_and_what_it_had_dropped_since_it_last_told() -> None:
     for told_s, verdict in ((2.9, "valid"), (3.6, "invalid")):
         story = clicked()

@@ -186,3 +186,20 @@ def test_a_wrong_password_is_an_error_and_no_count(redis_url: str) -> None:
 def test_another_kind_of_connection_is_refused_in_words() -> None:
     with pytest.raises(ValueError, match="redis://"):
         asyncio.run(RedisCounter("rediss://127.0.0.1:6379").read())
+
+
+def test_calls_of_a_cassandra_are_calls_of_the_store_and_its_syncs_are_nobodys_to_count() -> None:
+    page = """\
+# TYPE sd_backend_calls_total counter
+sd_backend_calls_total{backend="cassandra",op="get",outcome="ok"} 10
+sd_backend_calls_total{backend="cassandra",op="clicks_stats",outcome="ok"} 1
+sd_backend_calls_total{backend="cassandra",op="insert_if_absent",outcome="error"} 3
+sd_backend_calls_total{backend="kafka",op="publish",outcome="ok"} 7
+# TYPE sd_queue_messages_total counter
+sd_queue_messages_total{queue="clicks"} 7
+"""
+    counts = service_counters([page])
+    assert (counts["store_calls"], counts["store_reads"], counts["store_writes"]) == (14, 11, 3)
+    assert (counts["backend_errors"], counts["messages"]) == (3, 7)
+    assert "fsyncs" not in counts
+    assert service_counters([SERVICE])["fsyncs"] == 7

@@ -15,8 +15,8 @@ from loadtests.url_shortener.faults import MENU
 
 @pytest.fixture
 def nodes(tmp_path: Path) -> list[str]:
-    specs = processes(ShortenerKnobs(), data_dir=tmp_path, ports=lambda: 1, redis_url="redis://", replicas=2, env={})
-    return [*(spec.name for spec in specs), "redis"]
+    specs = processes(ShortenerKnobs(), data_dir=tmp_path, ports=lambda: 1, servers={}, replicas=2, env={})
+    return [*(spec.name for spec in specs), "redis", "kafka", "cassandra"]
 
 
 @pytest.mark.parametrize("pattern", MENU, ids=lambda pattern: f"{pattern.kind} of {pattern.target}")

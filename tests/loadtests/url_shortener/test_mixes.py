@@ -19,6 +19,7 @@ MEASURED = {  # figures of the measuring itself
     "cpu_us_per_request",
     "cpu_us_per_request_service",
     "cpu_us_per_request_store",
+    "cpu_us_per_request_broker",
     "cpu_us_per_request_worker",
     "cpu_us_per_request_collector",
     "latency_p50_ms",

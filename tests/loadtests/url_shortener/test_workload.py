@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -427,6 +428,35 @@ def test_a_service_that_refuses_the_seed_ends_the_run_with_its_answer() -> None:
                 await UrlShortenerWorkload().seed(replace(target, api_key="wrong"), ALL_OPS, SEED)
 
     run(main())
+
+
+def test_a_store_that_has_only_just_started_is_asked_again_for_what_it_could_not_do() -> None:
+    class Waking(TinyShortener):
+        """Refuses every second link of a bulk request, `refusals` times."""
+
+        def __init__(self, refusals: int) -> None:
+            super().__init__()
+            self.refusals = refusals
+
+        def answer(self, *asked: Any) -> Any:
+            status, document, location = super().answer(*asked)
+            if isinstance(document, dict) and "items" in document and self.refusals:
+                self.refusals -= 1
+                document["items"][::2] = [{"status": 503, "problem": {}} for _ in document["items"][::2]]
+            return status, document, location
+
+    async def seeded(refusals: int) -> list[HistoryItem]:
+        workload = UrlShortenerWorkload(keep=True)
+        async with running(Waking(refusals)) as target:
+            await workload.seed(target, ALL_OPS, SEED)
+            assert encoded(workload, target, "redirect", 0)
+            return workload.recorded(target)[1]
+
+    outcomes = Counter(item.outcome for item in run(seeded(2)) if isinstance(item, Operation) and item.f == "create")
+    assert outcomes["ok"] == ALL_OPS.keys
+    assert outcomes["info"] > ALL_OPS.keys // 2, "those may be there too, and the history says so"
+    with pytest.raises(SeedingFailed, match="503"):
+        run(seeded(100))
 
 
 def test_counters_only_rise() -> None:

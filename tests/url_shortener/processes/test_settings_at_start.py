@@ -89,8 +89,17 @@ def test_a_data_folder_that_cannot_be_used_ends_the_process_with_one_sentence(
     assert said.strip().count("\n") == 0
 
 
-def test_a_click_worker_without_redis_has_nothing_to_do_and_says_so(tmp_path: Path) -> None:
-    assert ended(tmp_path, role="worker") == (2, "error: the click worker reads from Redis; set REDIS_URL\n")
+def test_a_click_worker_without_redis_says_so(tmp_path: Path) -> None:
+    queued = {"URL_SHORTENER_KNOB_CLICKS": "redis_streams"}
+    code, said = ended(tmp_path, queued, role="worker")
+    assert code == 2
+    assert said == "error: the click worker counts unique visitors in Redis, and reads clicks=redis_streams there; set REDIS_URL\n"
+
+
+def test_a_click_worker_whose_knobs_queue_nothing_says_so(tmp_path: Path) -> None:
+    code, said = ended(tmp_path, role="worker")
+    assert code == 2
+    assert said.startswith("error: clicks=batched queues nothing, so there is nothing for a worker")
 
 
 def test_a_port_that_is_taken_or_is_none_ends_the_process(tmp_path: Path) -> None:
@@ -119,7 +128,9 @@ def test_processes_that_start_before_redis_do_without_it_and_take_it_up_once_it_
     redis_to_come: EmbeddedRedis, tmp_path: Path
 ) -> None:
     knobs = build(ShortenerKnobs, {"staleness_s": 0.5, "click_flush_ms": 10})
-    service, worker = processes(knobs, data_dir=tmp_path, ports=free_port, redis_url=redis_to_come.url, replicas=1, env={})
+    service, worker = processes(
+        knobs, data_dir=tmp_path, ports=free_port, servers={"REDIS_URL": redis_to_come.url}, replicas=1, env={}
+    )
     assert service.url is not None
     assert worker.ready_url is not None
     with Supervisor(tmp_path / "logs") as supervisor:

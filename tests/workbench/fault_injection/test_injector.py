@@ -19,7 +19,7 @@ from loadtests.url_shortener.faults import MENU
 from workbench.fault_injection.injector import InjectionFailed, Injector
 from workbench.launch import RunningDesign
 
-NODES = ["replica-1", "replica-2", "click-worker", "redis"]
+NODES = ["replica-1", "replica-2", "click-worker", "redis", "kafka", "cassandra"]
 NO_DESIGN = cast(RunningDesign, None)
 WITHIN_S = 20.0  # never reached unless something hangs
 

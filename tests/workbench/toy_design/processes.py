@@ -23,11 +23,19 @@ class TracedToyKnobs(ToyKnobs):
     """Wants a collector beside it."""
 
 
+class ServedToyKnobs(ToyKnobs):
+    """Wants the servers that are given."""
+
+    servers: Literal["kafka", "cassandra", "both"] = Field(default="both", description="which")
+
+
 KNOBS = ToyKnobs
 
 
 def needs(knobs: ToyKnobs) -> frozenset[str]:
     wanted = {"redis": knobs.store == "redis", "traces": isinstance(knobs, TracedToyKnobs)}
+    if isinstance(knobs, ServedToyKnobs):
+        wanted |= {server: knobs.servers in (server, "both") for server in ("kafka", "cassandra")}
     return frozenset(server for server, needed in wanted.items() if needed)
 
 
@@ -49,7 +57,13 @@ def processes(
                 name=f"replica-{number}",
                 role="service",
                 argv=(sys.executable, "-I", "-S", str(SERVER), url.rsplit(":", 1)[1]),
-                env={**env, "TOY_MOOD": knobs.mood, "TOY_REDIS": servers.get("REDIS_URL", "")},
+                env={
+                    **env,
+                    "TOY_MOOD": knobs.mood,
+                    "TOY_REDIS": servers.get("REDIS_URL", ""),
+                    **{f"TOY_{name}": servers[name] for name in ("NAMESPACE",) if name in servers},
+                    **{name: servers[name] for name in ("KAFKA_BOOTSTRAP", "CASSANDRA_HOSTS") if name in servers},
+                },
                 url=url,
                 ready_url=f"{url}/healthz",
                 metrics_url=f"{url}/metrics",

@@ -9,10 +9,12 @@ from typing import Any
 
 import httpx2
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from loadtests.faults.proxy import proxies, server
 from loadtests.faults.proxy.control import MAX_BODY, create_control
 from loadtests.faults.proxy.proxies import Proxies
+from loadtests.faults.proxy.toxics import KINDS
 from tests.loadtests.faults.proxy.loopback import echo
 
 NOBODY = "127.0.0.1:1"
@@ -260,5 +262,30 @@ def test_the_metrics_count_connections_and_bytes_of_each_direction() -> None:
         assert 'fault_proxy_turned_away_total{proxy="a"} 0.0' in text
         writer.transport.abort()
         echoing.close()
+
+    asking(main)
+
+
+def test_the_metrics_say_which_faults_are_in_force_and_where() -> None:
+    async def active(client: httpx2.AsyncClient) -> set[tuple[str, str]]:
+        families = [*text_string_to_metric_families((await client.get("/metrics")).text)]
+        [faults] = [family for family in families if family.name == "sd_fault_active"]
+        assert len(faults.samples) == 2 * (len(KINDS) + 1)
+        return {(sample.labels["fault"], sample.labels["target"]) for sample in faults.samples if sample.value == 1}
+
+    async def main(client: httpx2.AsyncClient) -> None:
+        await create(client, "redis@replica-1")
+        await create(client, "redis@click-worker")
+        assert await active(client) == set()
+        latency = {"type": "latency", "attributes": {"latency": 10}}
+        await client.post("/proxies/redis@replica-1/toxics", json=latency)
+        await client.post("/proxies/redis@replica-1/toxics", json=latency | {"stream": "upstream"})
+        await client.post("/proxies/redis@click-worker", json={"enabled": False})
+        assert await active(client) == {("latency", "redis@replica-1"), ("down", "redis@click-worker")}
+        for stream in ("downstream", "upstream"):
+            await client.post(f"/proxies/redis@replica-1/toxics/latency_{stream}", json={"toxicity": 0})
+        assert await active(client) == {("down", "redis@click-worker")}
+        await client.post("/reset")
+        assert await active(client) == set()
 
     asking(main)
