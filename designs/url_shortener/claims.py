@@ -26,6 +26,8 @@ NEGATIVE = Run("negative_ttl_s", ("0", "5"), "unknown")
 STAMPEDE = Run("stampede", ("none", "single-flight", "lease", "early-expiry"), "expiring", blocks=8)
 IDS = Run("ids", ("lease", "counter", "snowflake", "random", "hash"), "create", blocks=8)
 CLICKS = Run("clicks", ("sync", "batched", "redis_streams", "off"), "redirects", blocks=8)
+STORES = Run("store", ("sqlite", "cassandra"), "create", rate_per_s=60.0, blocks=8)
+QUEUES = Run("clicks", ("redis_streams", "kafka"), "hot", blocks=8)
 STATUS = Run("redirect", ("302", "301"), "returning")
 PATH = Run("redirect_path", ("fastapi", "asgi"), "redirects")
 METRICS = Run("metrics", ("off", "on"), "redirects")
@@ -81,6 +83,11 @@ CLAIMS = (
     Claim("Random codes cost at most 10 % more CPU than leased ranges", IDS, "random", CPU, at_most(0.1)),
     Claim("Hashed codes cost at most 10 % more CPU than leased ranges", IDS, "hash", CPU, at_most(0.1)),
     Claim("No scheme hands out a code twice or loses a link", IDS, "", SAFETY, VALID),
+    Claim("A create waits at least 50 % longer for Cassandra than for SQLite", STORES, "cassandra", P50, more(0.5)),
+    Claim("It costs at least twice the CPU, all processes together", STORES, "cassandra", CPU, more(1.0)),
+    Claim("The service's own part of that is at least 20 % more", STORES, "cassandra", SERVICE_CPU, more(0.2)),
+    Claim("A Cassandra needs at least three times the memory", STORES, "cassandra", MEMORY, more(2.0)),
+    Claim("Both stores keep their promises", STORES, "", SAFETY, VALID),
     Claim("Clicks written in batches cost at least 30 % less CPU than clicks written first", CLICKS, "batched", CPU, less(0.3)),
     Claim("Queued clicks cost at least 30 % less CPU than clicks written first", CLICKS, "redis_streams", CPU, less(0.3)),
     Claim("Queued clicks need at least 90 % fewer writes to the store", CLICKS, "redis_streams", WRITES, less(0.9)),
@@ -88,6 +95,11 @@ CLAIMS = (
     Claim("A queue needs a worker process, and with it at least 50 % more memory", CLICKS, "redis_streams", MEMORY, more(0.5)),
     Claim("Not counting at all costs at least 30 % less CPU than clicks written first", CLICKS, "off", CPU, less(0.3)),
     Claim("In every pipeline a click is counted once or declared lost", CLICKS, "", SAFETY, VALID),
+    Claim("A visitor whose click goes to Kafka waits at most 25 % longer", QUEUES, "kafka", P50, at_most(0.25)),
+    Claim("Clicks through Kafka cost more CPU, all processes together", QUEUES, "kafka", CPU, more()),
+    Claim("Clicks through Kafka need fewer Redis commands", QUEUES, "kafka", COMMANDS, less()),
+    Claim("A Kafka needs at least twice the memory", QUEUES, "kafka", MEMORY, more(1.0)),
+    Claim("In both queues a click is counted once or declared lost", QUEUES, "", SAFETY, VALID),
     Claim("After a 301, browsers that come back send at least 10 % fewer requests", STATUS, "301", "requests_sent", less(0.1)),
     Claim("After a 301, at least 10 % of the visits are never counted", STATUS, "301", "clicks_counted", less(0.1)),
     Claim("After a 301, a visit costs less CPU", STATUS, "301", CPU, less()),
