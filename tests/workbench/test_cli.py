@@ -28,7 +28,13 @@ def designs(*words: str) -> Result:
 def started(*words: str) -> "subprocess.Popen[str]":
     """The command as a process of its own, with the toy in its catalogue."""
     argv = [sys.executable, "-c", START_TOY, *words]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_signals)
+
+
+def heed_signals() -> None:
+    """As a shell starts what somebody waits for; what it starts in the background ignores SIGINT, and inherits that."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_DFL)
 
 
 def test_the_list_is_one_plain_line_a_design() -> None:
@@ -122,7 +128,7 @@ def test_a_run_prints_where_it_answers_and_any_signal_ends_all_of_it(ending: sig
         assert data.is_dir()
         assert answers_200(url)
         command.send_signal(ending)
-        _, errors = command.communicate()
+        _, errors = command.communicate(timeout=60)
     assert (command.returncode, errors) == (ExitCode.INTERRUPTED, "")
     assert port_is_free(int(url.rsplit(":", 1)[1]))
     assert not data.exists()
