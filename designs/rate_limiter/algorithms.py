@@ -24,6 +24,7 @@ from designs.rate_limiter import (
     token_bucket,
 )
 from designs.rate_limiter.limits import AlgorithmName, Decision, Limit, State
+from designs.rate_limiter.ports import Demand
 
 
 class Algorithm(Protocol):
@@ -46,3 +47,13 @@ ALGORITHMS: Mapping[AlgorithmName, Algorithm] = {
     "sliding_log": sliding_log,
     "sketch": sliding_window,
 }
+
+
+def answer(demand: Demand, view: State, now_us: int, *, passed: bool, taken: bool) -> Decision:
+    """What a store says to one demand of several, from the view after it was taken, else from the one that was found.
+
+    One that passed and was not taken, since another did not, has used nothing: the answer is where it stands.
+    """
+    algorithm = ALGORITHMS[demand.limit.algorithm]
+    cost = demand.cost if taken or not passed else 0
+    return algorithm.decide(demand.limit, view, now_us, cost, passed)

@@ -51,6 +51,12 @@ def decide(limit: Limit, view: State, now_us: int, cost: int, allowed: bool) -> 
     )
 
 
+def state_at(limit: Limit, state: State, now_us: int) -> State:
+    """The state as of now: what a window before the last one held is gone."""
+    start, used, before = _window(limit, state, _ticks(limit, now_us)[1])
+    return (start * limit.tick_us, used, before)
+
+
 def _ticks(limit: Limit, now_us: int) -> tuple[int, int]:
     """(length of a window, now), in ticks."""
     return limit.period_us // limit.tick_us, now_us // limit.tick_us
