@@ -100,11 +100,19 @@ class Limiter:
 
     async def check(self, request: Request) -> Verdict:
         """Count the request. One round trip, however many rules apply."""
-        met = self._rates(request)
+        return await self.check_met(request.domain, self._rates(request))
+
+    async def check_met(self, domain: str, met: Sequence[Applied]) -> Verdict:
+        """Count what these rules ask, of one request or of several that pass or fail together. Their keys differ."""
         if not met:
             self.totals.unmatched += 1
             return Verdict(True)
-        return self._counted(request, await self._asked(met, self._store.take, self._fallback.take))
+        return self._counted(domain, await self._asked(met, self._store.take, self._fallback.take))
+
+    @property
+    def rules(self) -> RuleSet:
+        """The rule set in force."""
+        return self._rules()
 
     async def peek(self, request: Request) -> Verdict:
         """What `check` would say now. Counts nothing."""
@@ -133,7 +141,7 @@ class Limiter:
             lambda demands: self._store.acquire(demands, token),
             lambda demands: self._fallback.acquire(demands, token),
         )
-        return self._counted(request, asked)
+        return self._counted(request.domain, asked)
 
     async def renew(self, request: Request, token: str) -> bool:
         """False when a lease had run out. Raises `StoreError`."""
@@ -170,10 +178,10 @@ class Limiter:
         decided = zip(met, taken.decisions, strict=True)
         return Verdict(taken.allowed, tuple(RuleDecision(each.rule.name, said, each.demand) for each, said in decided))
 
-    def _counted(self, request: Request, verdict: Verdict) -> Verdict:
+    def _counted(self, domain: str, verdict: Verdict) -> Verdict:
         for rule in verdict.rules:
             outcome = "allowed" if rule.decision.allowed else "shadow_refused" if rule.shadow else "refused"
-            self.totals.decisions[request.domain, rule.rule, outcome] += 1
+            self.totals.decisions[domain, rule.rule, outcome] += 1
         return verdict
 
 
