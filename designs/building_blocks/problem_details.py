@@ -35,7 +35,10 @@ TITLES = {
 
 
 class Problem(Exception):
-    """An answer of status >= 400. `name` becomes the type, `more` further members of the document."""
+    """An answer of status >= 400. `name` becomes the type, `more` further members of the document.
+
+    A name that is a URI, because somebody else has defined the problem, is the type as it is.
+    """
 
     def __init__(
         self,
@@ -53,7 +56,8 @@ class Problem(Exception):
 
     def document(self) -> dict[str, Any]:
         title = TITLES.get(self.status, "Error")
-        return {"type": f"/problems/{self.name}", "title": title, "status": self.status, "detail": self.detail, **self.more}
+        kind = self.name if ":" in self.name else f"/problems/{self.name}"
+        return {"type": kind, "title": title, "status": self.status, "detail": self.detail, **self.more}
 
     def body(self) -> bytes:
         return orjson.dumps(self.document())

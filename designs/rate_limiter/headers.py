@@ -6,9 +6,9 @@
     x-ratelimit  X-RateLimit-*, the same with an epoch as the reset                        likewise
     none         none
 
-`current` is draft-ietf-httpapi-ratelimit-headers-11 (RFC 9651 lists of String items). q is what may come at once and w how long that
-takes to come back, so that r never exceeds q: a bucket of 100 a minute with a burst of 20 is q=20;w=12. Within t seconds there is
-no more than r to be counted on: until everything is back when allowed, and on a refusal no longer than Retry-After says.
+`current` is draft-ietf-httpapi-ratelimit-headers-11 (RFC 9651 lists of String items). q is what may come at once and w how long
+that takes to come back, so that r never exceeds q: a bucket of 100 a minute with a burst of 20 is q=20;w=12. Within t seconds no
+more than r is to be counted on: until everything is back when allowed, and on a refusal no longer than Retry-After says.
 
 A refusal has Retry-After in every style, in whole seconds, rounded up, and `no-store`, since an answer to one client is no answer
 to the next (RFC 6585, 4). What can never pass is no matter of waiting: 422 and no Retry-After. A shadow rule is never seen here.
@@ -80,7 +80,7 @@ def retry_after_s_of(verdict: Verdict) -> int | None:
 
 
 def status_of(verdict: Verdict) -> int:
-    """429 for who asks too often, 422 for who asks for more than there can ever be, 503 where only the absence of a store refuses."""
+    """429 for who asks too often, 422 for who asks for more than there can ever be, 503 where only a missing store refuses."""
     if verdict.allowed:
         return 200
     if verdict.unavailable:
@@ -88,7 +88,7 @@ def status_of(verdict: Verdict) -> int:
     return 422 if verdict.retry_after_us is None else 429
 
 
-def problem_of(verdict: Verdict) -> Problem:
+def problem_of(verdict: Verdict, *, with_shadows: bool = False) -> Problem:
     """The refusal as RFC 9457 document. Its headers are Retry-After alone; `headers_of` has that and the rest."""
     assert not verdict.allowed
     status, wait_s = status_of(verdict), retry_after_s_of(verdict)
@@ -112,13 +112,13 @@ def problem_of(verdict: Verdict) -> Problem:
         more={
             "violated-policies": [rule.rule for rule in verdict.refusing],
             "degraded": verdict.degraded,
-            "limits": limits_of(verdict),
+            "limits": limits_of(verdict, with_shadows=with_shadows),
         },
     )
 
 
-def limits_of(verdict: Verdict) -> list[dict[str, Any]]:
-    """What each rule says, for the body of an answer of the service. Shadow rules are in it: who asks is an operator's own server."""
+def limits_of(verdict: Verdict, *, with_shadows: bool) -> list[dict[str, Any]]:
+    """What each rule says, for the body of an answer. Shadow rules are for those who run the limits, not for those they count."""
     return [
         {
             "rule": rule.rule,
@@ -131,6 +131,7 @@ def limits_of(verdict: Verdict) -> list[dict[str, Any]]:
             "degraded": rule.degraded,
         }
         for rule in verdict.rules
+        if with_shadows or not rule.shadow
     ]
 
 
