@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeAlias, get_args
+from typing import TypeAlias
 
 from designs.rate_limiter.limits import MAX_LOG, AlgorithmName
 
@@ -18,6 +18,7 @@ Assumption: TypeAlias = float | int | str
 
 SKETCH_BYTES = 4 * 1_024 * 2 * 4  # rows x counters x windows x bytes, whatever the number of keys
 TABLE_BYTES = 56  # a key with an end is in two hash tables of Redis: an entry in the second, and a slot in both
+LEASE_PER_QUOTA = 10  # a lease is a tenth of the quota at most
 BITS = 8
 
 
@@ -106,7 +107,7 @@ class Estimate:
             Row(
                 "Redis shards",
                 str(self.shards),
-                f"cores / {_ratio(self.busy_share)} busy, rounded up: one core runs all scripts of a shard",
+                f"cores / {_ratio(self.busy_share)} busy, rounded up; a domain has one slot, so it takes as many domains",
             ),
             Row("keys", _number(self.keys), f"{_number(self.active_keys)} clients x {limits}, until their state has run out"),
             Row("bytes per key", _bytes(self.bytes_per_key), f"name, entry, end and state of {self.algorithm}"),
@@ -195,15 +196,17 @@ def estimate(
     for name, value in {"limits_per_request": limits_per_request, "lease_size": lease_size}.items():
         if value != int(value) or value < 1:
             raise ValueError(f"{name}={value} must be a whole number, 1 or above")
-    if algorithm not in ANCHORS:
-        raise ValueError(f"algorithm={algorithm} is none; there are {', '.join(get_args(AlgorithmName))}")
-    if algorithm == "sliding_log" and units_per_key > MAX_LOG:
+    chosen = next((name for name in ANCHORS if name == algorithm), None)
+    if chosen is None:
+        raise ValueError(f"algorithm={algorithm} is none; there are {', '.join(ANCHORS)}")
+    if chosen == "sliding_log" and units_per_key > MAX_LOG:
         raise ValueError(f"units_per_key={units_per_key} is more than a log may hold: at most {MAX_LOG:,}; take sliding_window")
     if hot_keys > active_keys:
         raise ValueError(f"hot_keys={hot_keys} must be at most active_keys={active_keys}: they are some of them")
 
-    limits, lease = int(limits_per_request), int(lease_size)
-    anchor = ANCHORS[algorithm]
+    limits = int(limits_per_request)
+    lease = min(int(lease_size), max(1, int(quota_per_key / LEASE_PER_QUOTA)))
+    anchor = ANCHORS[chosen]
     peak = decisions_per_s * peak_factor
     allowed_us, refused_us = anchor.script_us
     one_us = (1 - refused_share) * allowed_us + refused_share * refused_us
@@ -213,7 +216,7 @@ def estimate(
     shards = math.ceil(redis_cores / busy_share)
     keys = active_keys * limits
     bytes_per_key = TABLE_BYTES + key_bytes + anchor.state_bytes + anchor.unit_bytes * units_per_key
-    memory = float(SKETCH_BYTES * limits * shards) if algorithm == "sketch" else keys * bytes_per_key
+    memory = float(SKETCH_BYTES * limits * shards) if chosen == "sketch" else keys * bytes_per_key
     replica_cores = peak * service_us / 1e6
     replicas = math.ceil(replica_cores / busy_share) + 1
 
@@ -230,7 +233,7 @@ def estimate(
         peak_factor=peak_factor,
         active_keys=active_keys,
         limits_per_request=limits,
-        algorithm=algorithm,
+        algorithm=chosen,
         lease_size=lease,
         busy_share=busy_share,
         hot_keys=hot_keys,
@@ -241,7 +244,7 @@ def estimate(
         redis_cores=redis_cores,
         shards=shards,
         keys=keys,
-        bytes_per_key=memory / keys if algorithm == "sketch" else bytes_per_key,
+        bytes_per_key=memory / keys if chosen == "sketch" else bytes_per_key,
         memory_bytes=memory,
         memory_per_shard_bytes=memory / shards,
         replica_cores=replica_cores,
