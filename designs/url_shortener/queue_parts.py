@@ -8,7 +8,7 @@ from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.settings import ShortenerSettings
 
 if TYPE_CHECKING:
-    from designs.url_shortener.backends.redis import Client
+    from designs.building_blocks.redis_connection import Client
 
 SERVER_OF = {"redis_streams": "redis", "kafka": "kafka"}
 SERVER_NAMES = {"redis": "Redis", "kafka": "Kafka"}

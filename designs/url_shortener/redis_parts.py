@@ -36,6 +36,7 @@ class RedisParts:
     """
 
     def __init__(self, knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Telemetry) -> None:
+        from designs.building_blocks.redis_connection import connect
         from designs.url_shortener.backends import redis as backend
 
         if settings.redis_url is None:
@@ -48,8 +49,8 @@ class RedisParts:
         self._requests = Patience(REQUEST_DEADLINE_S, CircuitBreaker(time.monotonic, open_s=BREAKER_OPEN_S))
         self.patiences = {"redis_redirects": self._redirects, "redis_requests": self._requests}
         self._sync = knobs.clicks == "sync"
-        self._fast = backend.connect(url, deadline_s)
-        self.client = backend.connect(url, backend.QUEUE_DEADLINE_S)
+        self._fast = connect(url, deadline_s)
+        self.client = connect(url, backend.QUEUE_DEADLINE_S)
         numbers = telemetry.timed_port(backend.RedisNumbers(self.client), "redis", ["lease_range"])
         self._numbers = self._requests.guard(numbers, ["lease_range"], store_error)
 

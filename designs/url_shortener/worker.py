@@ -40,6 +40,7 @@ VISITORS = "visitors"
 
 def create_worker_app(knobs: ShortenerKnobs, settings: ShortenerSettings) -> ASGIApp:
     """The ASGI application of one click worker; it works from the start of its lifespan to the end. Raises ValueError."""
+    from designs.building_blocks.redis_connection import connect
     from designs.url_shortener.backends import redis as backend
 
     if not knobs.queued_clicks:
@@ -52,7 +53,7 @@ def create_worker_app(knobs: ShortenerKnobs, settings: ShortenerSettings) -> ASG
         raise ValueError("store=memory keeps the counts inside the replica, which counts its clicks itself")
     traces = traces_for("url_shortener", settings.process_name, knobs.traces, settings.traces_endpoint)
     telemetry = Telemetry("url_shortener", VERSION, metrics=knobs.metrics == "on", traces=traces)
-    client = backend.connect(settings.redis_url.get_secret_value(), backend.QUEUE_DEADLINE_S)
+    client = connect(settings.redis_url.get_secret_value(), backend.QUEUE_DEADLINE_S)
     hooks = FaultHooks.open(settings.fault_file) if settings.fault_file is not None else None
     clock_us = hooks.clock_us(wall_clock_us) if hooks is not None else wall_clock_us
     if hooks is not None:

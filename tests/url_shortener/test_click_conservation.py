@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from designs.url_shortener.backends.redis import RedisVisitorCounter, connect
+from designs.building_blocks.redis_connection import connect
+from designs.url_shortener.backends.redis import RedisVisitorCounter
 from designs.url_shortener.backends.redis_streams import RedisClickQueue
 from designs.url_shortener.backends.sqlite import SqliteClickStore
 from designs.url_shortener.click_recorder import ClickTotals

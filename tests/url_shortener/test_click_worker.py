@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from designs.building_blocks.dead_letter_queue import MemoryDeadLetterQueue
+from designs.building_blocks.redis_connection import connect
 from designs.url_shortener.backends.memory import MemoryClickQueue, MemoryClickStore, MemoryVisitorCounter
-from designs.url_shortener.backends.redis import RedisVisitorCounter, connect
+from designs.url_shortener.backends.redis import RedisVisitorCounter
 from designs.url_shortener.backends.redis_streams import RedisClickQueue
 from designs.url_shortener.click_worker import MAX_DELIVERIES, ClickWorker
 from designs.url_shortener.clicks import Click, ClickBatch, encode_batch

@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from designs.url_shortener.backends.redis import connect, decode_link, encode_link, link_key
+from designs.building_blocks.redis_connection import connect
+from designs.url_shortener.backends.redis import decode_link, encode_link, link_key
 from designs.url_shortener.backends.redis_streams import RedisPendingLinks
 from designs.url_shortener.backends.sqlite import SqliteLinkStore
 from designs.url_shortener.ports import StoreError

@@ -21,29 +21,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypeAlias
 
 import orjson
-import redis.asyncio as aioredis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
 
 from designs.building_blocks.cache_layers import CacheUnavailable, Entry
 from designs.building_blocks.deadline import within
+from designs.building_blocks.redis_connection import REDIS_ERRORS, Client, is_of_the_connection, never_sent
 from designs.building_blocks.stampede import monotonic_us
 from designs.url_shortener.links import Link
 from designs.url_shortener.ports import StoreError
 
 CHANNEL = "{su}:invalidations"
 VISITORS_KEPT_S = 90 * 86_400
-MAX_CONNECTIONS = 64
 QUEUE_DEADLINE_S = 5.0  # of those that wait for work, never of a request
 SUBSCRIBE_WITHIN_S, PING_EVERY_S, SILENT_PINGS = 1.0, 1.0, 2
-
-# redis-py annotates every answer as the union over protocols, decoders and sync or async; here it is RESP2, bytes, async.
-Client: TypeAlias = Any
 
 RUN = "local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')\n"
 _GET = (
@@ -91,21 +82,6 @@ end
 return #KEYS
 """
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
-
-
-def connect(url: str, timeout_s: float) -> Client:
-    """A client that waits `timeout_s` at most and never retries by itself: retries belong to one layer only."""
-    pool = aioredis.BlockingConnectionPool.from_url(
-        url,
-        max_connections=MAX_CONNECTIONS,
-        timeout=timeout_s,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        protocol=2,
-    )
-    return aioredis.Redis.from_pool(pool)  # the client owns its pool, so that closing it closes the connections
 
 
 class RedisSharedCache:
@@ -257,28 +233,17 @@ def _visitors_key(code: str, day: str) -> str:
 def _as_cache_error() -> Iterator[None]:
     try:
         yield
-    except (RedisError, OSError, TimeoutError, RuntimeError) as error:
+    except REDIS_ERRORS as error:
         if not is_of_the_connection(error):
             raise
-        raise CacheUnavailable(f"Redis: {type(error).__name__}", maybe_done=not _never_sent(error)) from error
+        raise CacheUnavailable(f"Redis: {type(error).__name__}", maybe_done=not never_sent(error)) from error
 
 
 @contextlib.contextmanager
 def as_store_error(doing: str, kind: type[StoreError]) -> Iterator[None]:
     try:
         yield
-    except (RedisError, OSError, TimeoutError, RuntimeError) as error:
+    except REDIS_ERRORS as error:
         if not is_of_the_connection(error):
             raise
-        raise kind(f"Redis {doing}: {type(error).__name__}", may_have_happened=not _never_sent(error)) from error
-
-
-def is_of_the_connection(error: Exception) -> bool:
-    """uvloop says with a RuntimeError that a connection was closed when something was to be written, and redis-py passes it on."""
-    return not isinstance(error, RuntimeError) or "closed" in str(error)
-
-
-def _never_sent(error: Exception) -> bool:
-    """Is it sure that the command did nothing? A refused connection and a refused command are; a time-out is not."""
-    refused = isinstance(error, RedisConnectionError) and isinstance(error.__cause__ or error.__context__, ConnectionRefusedError)
-    return refused or isinstance(error, ResponseError)
+        raise kind(f"Redis {doing}: {type(error).__name__}", may_have_happened=not never_sent(error)) from error

@@ -20,7 +20,8 @@ import orjson
 from redis.exceptions import ResponseError
 
 from designs.building_blocks.dead_letter_queue import DeadLetter, DeadLettersFull
-from designs.url_shortener.backends.redis import RUN, Client, as_store_error, decode_link, encode_link, link_key
+from designs.building_blocks.redis_connection import Client
+from designs.url_shortener.backends.redis import RUN, as_store_error, decode_link, encode_link, link_key
 from designs.url_shortener.links import Link
 from designs.url_shortener.ports import Delivery, QueueError, QueueFull
 

@@ -13,16 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from designs.building_blocks.cache_layers import CacheUnavailable, Entry
 from designs.building_blocks.dead_letter_queue import DeadLetterQueue
 from designs.building_blocks.deadline import within
+from designs.building_blocks.redis_connection import Client, connect
 from designs.building_blocks.stampede import monotonic_us
 from designs.url_shortener.backends import redis as redis_backend
 from designs.url_shortener.backends.memory import MemoryClickQueue, MemoryVisitorCounter
 from designs.url_shortener.backends.redis import (
-    Client,
     RedisInvalidations,
     RedisNumbers,
     RedisSharedCache,
     RedisVisitorCounter,
-    connect,
     decode_link,
     encode_link,
     link_key,

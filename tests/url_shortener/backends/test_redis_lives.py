@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from designs.building_blocks.cache_layers import CacheUnavailable, Entry
+from designs.building_blocks.redis_connection import Client, connect
 from designs.building_blocks.stampede import monotonic_us
-from designs.url_shortener.backends.redis import Client, RedisSharedCache, connect, decode_link, link_key
+from designs.url_shortener.backends.redis import RedisSharedCache, decode_link, link_key
 from designs.url_shortener.backends.redis_streams import RedisClickQueue, RedisPendingLinks
 from designs.url_shortener.ports import Delivery, StoreError
 from tests.url_shortener.link_store_contract import link

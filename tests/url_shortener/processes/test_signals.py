@@ -186,7 +186,7 @@ async def publish(design: RunningDesign, queue: str, body: bytes) -> None:
         finally:
             await kafka.close()
     else:
-        from designs.url_shortener.backends.redis import connect
+        from designs.building_blocks.redis_connection import connect
         from designs.url_shortener.backends.redis_streams import RedisClickQueue
 
         assert design.redis is not None

@@ -11,9 +11,9 @@ import pytest
 
 from designs.building_blocks.cache_layers import Entry
 from designs.building_blocks.id_generation import ClockMovedBack
+from designs.building_blocks.redis_connection import Client, connect
 from designs.building_blocks.stampede import monotonic_us
 from designs.url_shortener import codes
-from designs.url_shortener.backends import redis as redis_backend
 from designs.url_shortener.clicks import Click, ClickBatch, encode_batch
 from designs.url_shortener.links import Link
 from designs.url_shortener.ports import QueueError
@@ -55,7 +55,7 @@ def exchange(exhibit: Exhibit, monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def two_replicas(exhibit: Exhibit, folder: Path, redis_url: str) -> AsyncIterator[tuple[TestReplica, TestReplica]]:
     """Two replicas on one file and one emptied Redis, with the knobs of the exhibit and without clicks."""
-    client = redis_backend.connect(redis_url, 5.0)
+    client = connect(redis_url, 5.0)
     await client.flushdb()
     await client.aclose()
     turned = knobs(**{"clicks": "off", **exhibit.knobs})
@@ -67,8 +67,8 @@ async def two_replicas(exhibit: Exhibit, folder: Path, redis_url: str) -> AsyncI
 
 
 @asynccontextmanager
-async def redis_client(redis_url: str) -> AsyncIterator[redis_backend.Client]:
-    client = redis_backend.connect(redis_url, 5.0)
+async def redis_client(redis_url: str) -> AsyncIterator[Client]:
+    client = connect(redis_url, 5.0)
     try:
         await client.flushdb()
         yield client
