@@ -494,7 +494,8 @@ def capacity(
         raise UsageError(str(error)) from None
     usual = {name: each.default for name, each in inspect.signature(estimate).parameters.items()}
     assumed = [
-        (name, f"{value:,.10g}", "changed" if name in changed else "assumed") for name, value in {**usual, **changed}.items()
+        (name, value if isinstance(value, str) else f"{value:,.10g}", "changed" if name in changed else "assumed")
+        for name, value in {**usual, **changed}.items()
     ]
     show_table(("figure", "value", "how"), assumed + [(row.figure, row.value, row.how) for row in follows])
 
@@ -606,15 +607,16 @@ def _introduce(running: RunningDesign) -> None:
     say("Ctrl-C ends it.")
 
 
-def _assumptions(estimate: Callable[..., Any], words: list[str]) -> dict[str, int | float]:
+def _assumptions(estimate: Callable[..., Any], words: list[str]) -> dict[str, int | float | str]:
+    """Numbers, and words where the usual value is one."""
     known = inspect.signature(estimate).parameters
-    assumptions: dict[str, int | float] = {}
+    assumptions: dict[str, int | float | str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         name = name.replace("-", "_")
         if not equals or name not in known:
             raise UsageError(f"{word!r} is no assumption: write name=value, where name is one of {', '.join(known)}")
-        assumptions[name] = _number(name, value)
+        assumptions[name] = value if isinstance(known[name].default, str) else _number(name, value)
     return assumptions
 
 

@@ -203,13 +203,17 @@ def knobs_section(design: Design) -> list[str]:
 def capacity_section(design: Design) -> list[str]:
     """Assumptions first, as far as any preset changes one; then what follows."""
     module = importlib.import_module(f"{design.module}.capacity")
-    presets: Mapping[str, Mapping[str, float]] = module.PRESETS
+    presets: Mapping[str, Mapping[str, float | str]] = module.PRESETS
     usual = {name: each.default for name, each in inspect.signature(module.estimate).parameters.items()}
     changed = [name for name in usual if any(name in preset for preset in presets.values())]
-    assumed = [[name.replace("_", " "), *(number({**usual, **preset}[name]) for preset in presets.values())] for name in changed]
+    assumed = [[name.replace("_", " "), *(_said({**usual, **preset}[name]) for preset in presets.values())] for name in changed]
     columns = [module.estimate(**preset).rows() for preset in presets.values()]
     follows = [[f"**{rows[0].figure}**", *(row.value for row in rows)] for rows in zip(*columns, strict=True)]
     return markdown_table(["", *presets], [[prose(cell) for cell in row] for row in [*assumed, *follows]])
+
+
+def _said(assumption: float | str) -> str:
+    return assumption if isinstance(assumption, str) else number(assumption)
 
 
 def tree_section(design: Design, folder: Path, root: Path) -> list[str]:

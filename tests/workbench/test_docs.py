@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from designs.building_blocks.knobs import knob_table
 from loadtests.manifest import REPOSITORY
-from loadtests.url_shortener.mixes import MIXES
 from workbench.bench import BENCHES
-from workbench.catalogue import DESIGNS, design_named
+from workbench.catalogue import DESIGNS, Design, design_named
 from workbench.claims import NoClaims, claims_of, runs_of
 from workbench.cli import app
+from workbench.comparison import workload_of
 from workbench.docs import (
     DocumentError,
     docs_command,
@@ -129,15 +129,16 @@ def test_a_run_that_is_claimed_and_not_recorded_yet_says_how_to_record_it(monkey
     assert all(" | not measured | " in row for row in rows)
 
 
-def test_every_run_is_shown_in_its_chapter() -> None:
-    sections = re.findall(r"^<!-- generated: (?:measured|across|bench) (.+) -->$", (CHAPTER_FOLDER / "README.md").read_text(), re.M)
+@pytest.mark.parametrize("design", DESIGNS.values(), ids=lambda design: str(design.name))
+def test_every_run_is_shown_in_its_chapter(design: Design) -> None:
+    sections = re.findall(r"^<!-- generated: (?:measured|across|bench) (.+) -->$", design.chapter().read_text(), re.M)
     shown = {word for words in sections for word in words.split()}
-    assert [name for name in runs_of(claims_of(DESIGN)) if name.removeprefix("bench-") not in shown] == []
+    assert [name for name in runs_of(claims_of(design)) if name.removeprefix("bench-") not in shown] == []
 
 
-def test_no_measured_number_is_typed_into_a_chapter() -> None:
-    chapter = (CHAPTER_FOLDER / "README.md").read_text()
-    measured = chapter[chapter.index("## 6. The options, measured") : chapter.index("## 7. ")]
+@pytest.mark.parametrize("design", DESIGNS.values(), ids=lambda design: str(design.name))
+def test_no_measured_number_is_typed_into_a_chapter(design: Design) -> None:
+    [measured] = re.findall(r"^## \d+\. The options, measured$.*?(?=^## )", design.chapter().read_text(), re.M | re.S)
     by_hand = re.sub(r"^<!-- generated: .*?^<!-- end -->$", "", measured, flags=re.MULTILINE | re.DOTALL)
     assert re.findall(r"[^\s]*\d[\d.,]*[ \N{NO-BREAK SPACE}]?(?:%|us\b|ms\b|MB\b|times\b|req)", by_hand) == []
 
@@ -218,14 +219,17 @@ def named_commands(document: Path) -> Iterator[list[str]]:
 
 
 def is_command(words: list[str]) -> bool:
-    """Does the command line take it? Nothing is run. A command alone, and `knob` or `knob=value`, stand for any."""
+    """Does the command line take it? Nothing is run. A command alone, and `knob` or `knob=value`, stand for any of its design."""
     if words[0] == "make":
         targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
         return all(word in targets for word in words[1:] if "=" not in word)
     commands = getattr(typer.main.get_command(app), "commands", {})
-    name, arguments = words[1], [{"knob": "cache"}.get(word, word) for word in words[2:] if word != "knob=value"]
+    name, arguments = words[1], [word for word in words[2:] if word != "knob=value"]
     if name not in commands or not arguments:
         return name in commands
+    named = next((DESIGNS[word] for word in (each.replace("-", "_") for each in arguments) if word in DESIGNS), DESIGN)
+    any_knob = next(row.name for row in knob_table(named.processes().KNOBS) if row.closed)
+    arguments = [any_knob if word == "knob" else word for word in arguments]
     try:
         asked = commands[name].make_context(name, arguments).params
     except Exception as error:
@@ -246,8 +250,8 @@ def is_command(words: list[str]) -> bool:
     turned = asked.get("assignments") or (asked.get("words") if name in ("run", "load") else None) or ()
     values = [(knob, value) for knob, _, value in (word.partition("=") for word in turned)]
     if name == "compare":
-        values += [(asked["knob"], value) for value in asked["values"] or rows.get(asked["knob"], rows["cache"]).choices]
-    return asked.get("mix") in (None, "", *MIXES) and all(
+        values += [(asked["knob"], value) for value in asked["values"] or rows.get(asked["knob"], rows[any_knob]).choices]
+    return asked.get("mix") in (None, "", *workload_of(named).mixes) and all(
         knob in rows and (not rows[knob].closed or value in rows[knob].choices) for knob, value in values
     )
 
