@@ -14,6 +14,7 @@ from designs.building_blocks.id_generation import ClockMovedBack
 from designs.building_blocks.redis_connection import Client, connect
 from designs.building_blocks.stampede import monotonic_us
 from designs.url_shortener import codes
+from designs.url_shortener.backends.redis import RedisSharedCache
 from designs.url_shortener.clicks import Click, ClickBatch, encode_batch
 from designs.url_shortener.links import Link
 from designs.url_shortener.ports import QueueError
@@ -176,7 +177,7 @@ async def a_hot_link_is_not_old_for_longer_than_the_bound(exhibit: Exhibit, fold
 @shows("unversioned_fill")
 async def a_late_reader_does_not_put_an_old_value_back(exhibit: Exhibit, folder: Path, redis_url: str) -> bool:
     async with redis_client(redis_url) as client:
-        cache = redis_backend.RedisSharedCache(client, 30_000)
+        cache = RedisSharedCache(client, 30_000)
         old = Link("code", LONG_URL, "alice", 1, 1)
         await cache.get("code")
         await cache.invalidate("code", 2)
