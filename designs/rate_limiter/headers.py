@@ -55,7 +55,7 @@ def headers_of(
         headers.append((b"ratelimit-policy", ", ".join(_policy_item(rule, pk_key) for rule in shown).encode()))
         headers.append((b"ratelimit", ", ".join(_limit_item(rule, retry_after_s, pk_key) for rule in shown).encode()))
     elif shown and style in ("draft-06", "x-ratelimit"):
-        rule = _nearest_to_its_end(shown)
+        rule = nearest_to_its_end(shown)
         reset_s = _reset_s(rule, retry_after_s)
         prefix, reset = b"ratelimit-", reset_s
         if style == "x-ratelimit":
@@ -170,7 +170,7 @@ def _pk(rule: RuleDecision, pk_key: bytes | None) -> str:
     return f";pk=:{base64.b64encode(digest).decode()}:"
 
 
-def _nearest_to_its_end(rules: Iterable[RuleDecision]) -> RuleDecision:
+def nearest_to_its_end(rules: Iterable[RuleDecision]) -> RuleDecision:
     """One rule that stands for all, where there is room for one: who refuses longest, else who has the smallest share left."""
 
     def nearness(rule: RuleDecision) -> tuple[bool, float, float]:

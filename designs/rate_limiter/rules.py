@@ -103,12 +103,19 @@ def bucket_of(domain: str, algorithm: str, rule: str) -> str:
 def item_of(rule: Rule, descriptor: Mapping[str, str]) -> str:
     """Whom the rule counts. No two descriptors share an item by accident: what separates the values is escaped in them.
 
-    Long ones are hashed (BLAKE2b, 16 bytes), so that nobody can fill the store by the length of a name.
+    Long ones are hashed (BLAKE2b, 16 bytes), so that nobody can fill the store by the length of a name. They are not escaped
+    before: to escape a header of 60 kB takes 22 ms, in which this process does nothing else.
     """
-    item = ":".join(_escaped(descriptor[key]) for key in rule.match)
-    if len(item) <= MAX_ITEM_CHARS:
-        return item
-    return "#" + hashlib.blake2b(item.encode(), digest_size=16).hexdigest()
+    values = [descriptor[key] for key in rule.match]
+    if sum(map(len, values)) <= MAX_ITEM_CHARS:
+        item = ":".join(map(_escaped, values))
+        if len(item) <= MAX_ITEM_CHARS:
+            return item
+    digest = hashlib.blake2b(digest_size=16)
+    for encoded in (value.encode() for value in values):
+        digest.update(b"%d:" % len(encoded))
+        digest.update(encoded)
+    return "#" + digest.hexdigest()
 
 
 def _escaped(value: str) -> str:
