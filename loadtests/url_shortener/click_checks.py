@@ -10,7 +10,8 @@ from loadtests.url_shortener import promises
 from loadtests.url_shortener.evidence import Evidence
 from loadtests.url_shortener.excuses import REDIS, Window, click_windows, declared_losses, restarts
 from loadtests.url_shortener.history import History
-from loadtests.url_shortener.verdict import Line, told, told_ask, told_strike, verdict
+from loadtests.url_shortener.witness import told_ask
+from loadtests.verdict import Line, told, told_strike, verdict
 
 SHOWN_VISITS = 4
 

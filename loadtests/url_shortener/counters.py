@@ -6,14 +6,11 @@ processes live; what this module does to read them is not in them.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from urllib.parse import unquote, urlsplit
 
-from prometheus_client.parser import text_string_to_metric_families
+from loadtests.metrics_page import samples_named, samples_of
 
 # What a figure counts; the page of a report shows the same words.
 COUNTERS: Mapping[str, str] = MappingProxyType(
@@ -48,19 +45,6 @@ CLICK_OUTCOMES = {"accepted": "clicks_counted", "dropped": "clicks_dropped", "un
 STORE_BACKENDS = frozenset({"sqlite", "memory", "cassandra"})
 UNSYNCED_BACKENDS = frozenset({"cassandra"})  # they sync their log by themselves, and don't tell the design
 STORE_READS = frozenset({"get", "page", "visits_taken", "count", "find_request", "stats", "clicks_stats"})
-HOUSEKEEPING = frozenset({"info", "auth", "hello", "client", "select", "command", "config", "ping"})
-INFO_TIMEOUT_S = 5.0
-
-Sample = tuple[str, Mapping[str, str], float]
-
-
-def samples_of(metrics_text: str) -> list[Sample]:
-    """(name, labels, value) of every sample of a Prometheus text page."""
-    return [
-        (sample.name, sample.labels, sample.value)
-        for family in text_string_to_metric_families(metrics_text)
-        for sample in family.samples
-    ]
 
 
 def service_counters(pages: Iterable[str]) -> dict[str, float]:
@@ -108,7 +92,7 @@ def service_counters(pages: Iterable[str]) -> dict[str, float]:
 def declared_losses(pages: Iterable[str]) -> Counter[str]:
     """Clicks the processes say are lost, and those they are not sure of."""
     counts: Counter[str] = Counter(dropped=0, unsure=0)
-    for line in _samples_named(pages, "sd_clicks_total{", "sd_clicks_dead_lettered_total"):
+    for line in samples_named(pages, "sd_clicks_total{", "sd_clicks_dead_lettered_total"):
         labels, _, value = line.rpartition(" ")
         if 'outcome="dropped"' in labels or labels == "sd_clicks_dead_lettered_total":
             counts["dropped"] += int(float(value))
@@ -122,19 +106,14 @@ def cache_failures(page: str) -> int:
     failed = ("sd_cache_unavailable_total", "sd_breaker_opened_total", 'sd_backend_calls_total{backend="redis",op="shared_')
     return sum(
         int(float(line.rpartition(" ")[2]))
-        for line in _samples_named([page], *failed)
+        for line in samples_named([page], *failed)
         if not line.startswith("sd_backend") or 'outcome="error"' in line
     )
 
 
 def buffered_clicks(pages: Iterable[str]) -> float:
     """Clicks that replicas have recorded and not sent yet."""
-    return sum(float(line.rpartition(" ")[2]) for line in _samples_named(pages, "sd_clicks_buffered"))
-
-
-def _samples_named(pages: Iterable[str], *starts: str) -> Iterator[str]:
-    """Lines of samples, unparsed: pages are read several times a second."""
-    return (line for page in pages for line in page.splitlines() if line.startswith(starts))
+    return sum(float(line.rpartition(" ")[2]) for line in samples_named(pages, "sd_clicks_buffered"))
 
 
 def queued_clicks(pages: Iterable[str]) -> float | None:
@@ -146,77 +125,3 @@ def queued_clicks(pages: Iterable[str]) -> float | None:
         if name == "sd_queue_depth" and labels.get("queue") == "clicks"
     ]
     return max(depths, default=None)
-
-
-@dataclass(slots=True)
-class RedisCounter:
-    """Reads a Redis server's own counters and takes its own traffic out of them.
-
-    Redis counts what arrives before it answers INFO and what leaves only afterwards, so the reply to this reading is found in
-    the next one: all bytes received by earlier readings are subtracted, and all bytes sent by them and by this one.
-    """
-
-    url: str
-    own: Counter[str] = field(default_factory=Counter)
-
-    async def read(self) -> dict[str, float]:
-        """`redis_commands` and `redis_bytes`. OSError when Redis can't be reached, ValueError for an answer that is none."""
-        text, sent, received = await _info(self.url)
-        self.own["redis_bytes"] += sent
-        counts = {name: float(count - self.own[name]) for name, count in redis_counters(text).items()}
-        self.own["redis_bytes"] += received
-        return counts
-
-    async def disown_since(self, earlier: Mapping[str, float]) -> None:
-        """What Redis did after that reading was done on our account: a worker asks it for the metrics we scrape."""
-        now = await self.read()
-        for name, count in earlier.items():
-            self.own[name] += int(now[name] - count)
-
-
-def redis_counters(info: str) -> dict[str, int]:
-    """Commands and bytes from the text of `INFO all`. Subcommands count as their command."""
-    commands, total_bytes = 0, 0
-    for line in info.splitlines():
-        name, _, value = line.partition(":")
-        if name.startswith("cmdstat_"):
-            command = name.removeprefix("cmdstat_").split("|")[0]
-            if command not in HOUSEKEEPING:
-                commands += int(value.partition("calls=")[2].partition(",")[0])
-        elif name in ("total_net_input_bytes", "total_net_output_bytes"):
-            total_bytes += int(value)
-    return {"redis_commands": commands, "redis_bytes": total_bytes}
-
-
-async def _info(url: str) -> tuple[str, int, int]:
-    """The text of `INFO all`, bytes sent, bytes received. Spoken by hand, since a driver does not tell how much it sends."""
-    parts = urlsplit(url)
-    if parts.scheme != "redis":
-        raise ValueError(f"the counters of Redis are read over redis://, not over {parts.scheme}://")
-    request = _command("INFO", "all")
-    replies = 1
-    if parts.password:
-        login = [unquote(parts.username)] if parts.username else []
-        request = _command("AUTH", *login, unquote(parts.password)) + request
-        replies = 2
-    async with asyncio.timeout(INFO_TIMEOUT_S):
-        reader, writer = await asyncio.open_connection(parts.hostname or "127.0.0.1", parts.port or 6379)
-        try:
-            writer.write(request)
-            received = 0
-            for _ in range(replies):
-                line = await reader.readline()
-                received += len(line)
-                if line[:1] == b"-" or not line:
-                    raise ValueError(f"Redis did not give its INFO: {line.decode(errors='replace').strip() or 'connection closed'}")
-            body = await reader.readexactly(int(line[1:]) + 2)
-            return body.decode(), len(request), received + len(body)
-        finally:
-            writer.close()
-            await writer.wait_closed()
-
-
-def _command(*words: str) -> bytes:
-    """A command in RESP: *<words> then $<bytes> and the word, each ended by CR LF."""
-    encoded = [word.encode() for word in words]
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import httpx2
 
+from loadtests import asking
 from loadtests.history.operation import HistoryItem, Observation
 from loadtests.url_shortener import inquiries
 from loadtests.url_shortener.click_checks import may_be_uncounted, tallies_of
@@ -60,7 +61,7 @@ async def ask_for_clicks(
 
 async def _look_at_the_queue(target: Target, promised: Promises, take: Take, clock: Clock) -> tuple[bool, bool]:
     """Whether nothing seems to wait, and whether that is sure: a queue nobody measures may hold something."""
-    pages = await inquiries.metrics(target)
+    pages = await asking.metrics(target)
     for node, page in zip(inquiries.node_names(target), pages, strict=True):
         for observation in inquiries.observations(node, clock(time.monotonic()), page):
             take(observation)

@@ -8,7 +8,8 @@ from loadtests.result import SafetyCheck
 from loadtests.url_shortener import promises
 from loadtests.url_shortener.evidence import Evidence, by_time
 from loadtests.url_shortener.history import GONE_STATUSES, Ask, Write, when
-from loadtests.url_shortener.verdict import Line, told_ask, told_write, verdict
+from loadtests.url_shortener.witness import told_ask, told_write
+from loadtests.verdict import Line, verdict
 
 
 def unique_codes(evidence: Evidence) -> SafetyCheck:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from loadtests.workload import Mix
+from loadtests.workloads_page import PageWords, page_of
 
 OPS: Mapping[str, str] = MappingProxyType(
     {
@@ -313,45 +314,19 @@ CARD: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def workloads_page(mixes: Mapping[str, Mix] = MIXES, default_mix: Mapping[str, str] = DEFAULT_MIX) -> str:
-    """The page `WORKLOADS.md`: a section per mix, then what the operations are."""
-    lines = [
-        "# Workloads of the URL shortener",
-        "",
-        "Each mix says who asks, what for, and how unevenly. A comparison draws its plan of requests from one mix and one seed",
-        "and replays it on both variants; `designs load` lets Locust users live by the same ratios. Made from `mixes.py`.",
-        "",
-    ]
-    for mix in mixes.values():
-        whole = sum(mix.ratios.values())
-        shares = ", ".join(f"{op} {100 * ratio / whole:.3g} %" for op, ratio in mix.ratios.items())
-        knobs = ", ".join(f"`{knob}`" for knob, name in default_mix.items() if name == mix.name and knob)
-        shows = "whether every promise is kept while faults strike" if mix.name == CHECK_MIX else ""
-        shows = knobs or shows or ("that what was just made can be read at once" if mix.then else "what popularity does to a cache")
-        lines += [
-            f"## {mix.name}",
-            "",
-            mix.who,
-            "",
-            f"- {'Begins with' if mix.then else 'Requests'}: {shares}",
-            *(f"- Then: {op} is followed by {next_op} after {pause_s:g} s" for op, (next_op, pause_s) in mix.then.items()),
-            *([f"- Clients: {mix.clients}, each with a cache of its own"] if mix.clients else []),
-            f"- Keys: {mix.keys:,} link{'s' * (mix.keys > 1)}, {popularity(mix)}",
-            f"- Rate: {mix.rate_per_s:g} requests/s, Poisson arrivals, unless told otherwise",
-            f"- Runs with: {', '.join(f'`{name}={value}`' for name, value in mix.knobs.items()) or 'the knobs as they are'}",
-            f"- Before it: {'each link is opened once, so that caches are full' if mix.touch else 'nothing; caches are empty'}",
-            f"- Shows: {shows}",
-            "",
-        ]
-    lines += ["## The requests", ""]
-    lines += [f"- {op}: {what}" for op, what in OPS.items()]
-    return "\n".join(lines) + "\n"
+    """The page `WORKLOADS.md`."""
 
+    def shows_instead(mix: Mix) -> str:
+        if mix.name == CHECK_MIX:
+            return "whether every promise is kept while faults strike"
+        return "that what was just made can be read at once" if mix.then else "what popularity does to a cache"
 
-def popularity(mix: Mix) -> str:
-    """The key popularity in words: what share of the requests the most popular link gets."""
-    if mix.keys == 1:
-        return "in every request"
-    if mix.zipf_s == 0:
-        return "all equally popular"
-    top = 1 / sum(rank**-mix.zipf_s for rank in range(1, mix.keys + 1))
-    return f"Zipf with s = {mix.zipf_s:g}: the most popular one gets {100 * top:.2g} % of the requests"
+    words = PageWords(
+        title="Workloads of the URL shortener",
+        key="link",
+        touched="each link is opened once, so that caches are full",
+        untouched="nothing; caches are empty",
+        client="each with a cache of its own",
+        shows_instead=shows_instead,
+    )
+    return page_of(words, mixes, default_mix, OPS)

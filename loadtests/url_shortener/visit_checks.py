@@ -8,7 +8,8 @@ from loadtests.result import SafetyCheck
 from loadtests.url_shortener import promises
 from loadtests.url_shortener.evidence import Evidence, by_time
 from loadtests.url_shortener.history import Ask, Write
-from loadtests.url_shortener.verdict import Line, told, told_ask, told_write, verdict
+from loadtests.url_shortener.witness import told_ask, told_write
+from loadtests.verdict import Line, told, verdict
 
 EDGE_SLACK_S = 0.05  # between the wall clock and the monotonic one
 

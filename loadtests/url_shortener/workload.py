@@ -16,14 +16,16 @@ from urllib.parse import urlsplit
 import httpx2
 import orjson
 
+from loadtests import asking
 from loadtests.generator.browser_cache import BrowserCache
 from loadtests.generator.replay import is_sent
 from loadtests.history.operation import HistoryItem, Json, Observation, Operation, Outcome, Struck
 from loadtests.history.processes import Processes
 from loadtests.history.recorded import Header, in_order
+from loadtests.redis_counter import RedisCounter
 from loadtests.result import SafetyCheck
 from loadtests.url_shortener import final_questions, inquiries, promises, requests
-from loadtests.url_shortener.counters import RedisCounter, service_counters
+from loadtests.url_shortener.counters import service_counters
 from loadtests.url_shortener.evidence import Evidence
 from loadtests.url_shortener.history import REDIRECT_STATUSES, History
 from loadtests.url_shortener.judge import VISITS, judge, verdicts
@@ -107,7 +109,7 @@ class UrlShortenerWorkload:
         """Make `mix.keys` links by bulk requests. Raises `SeedingFailed`."""
         began_s, clock_s = time.monotonic(), time.time()
         made: list[Operation] = []
-        async with inquiries.asking(target) as client:
+        async with asking.client_of(target) as client:
             for first in range(0, mix.keys, BULK_LINKS):
                 urls = [requests.seeded_url(seed, key) for key in range(first, min(first + BULK_LINKS, mix.keys))]
                 made += await seeded_links(client, target.name, urls, began_s)
@@ -140,7 +142,7 @@ class UrlShortenerWorkload:
         known = [str(each.result["code"]) for each in made if each.result["status"] == 200]
         for code, exchange in zip(known, await inquiries.tallies(target, known), strict=True):
             state.take(operation(Question("tally", code, {"before": True}), exchange, "replica-1", state.clock))
-        self._read_pages(state, target, await inquiries.metrics(target))
+        self._read_pages(state, target, await asking.metrics(target))
 
     def encode(self, target: Target, exchange: Exchange, before: Exchange | None) -> tuple[int, bytes] | None:
         """Replicas take turns, and so do visitors. ValueError for an op that is none of ours."""
@@ -192,7 +194,7 @@ class UrlShortenerWorkload:
         state = self._targets[target.name]
         redis = state.redis
         redis_counts = await redis.read() if redis is not None else {}
-        pages = await inquiries.metrics(target)
+        pages = await asking.metrics(target)
         self._read_pages(state, target, pages)
         counts = service_counters(pages)
         if redis is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from loadtests.url_shortener.counters import samples_of
+from loadtests.metrics_page import samples_of
 from tests.ops.dashboard_files import CHOSEN, dashboards, queries
 from tests.ops.promql_names import Selector, names
 from tests.ops.real_prometheus import eventually, rules

@@ -12,15 +12,14 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisDown
 
+from loadtests.redis_counter import RedisCounter, redis_counters
 from loadtests.url_shortener.counters import (
     COUNTERS,
     PORT_CALLS,
-    RedisCounter,
     buffered_clicks,
     cache_failures,
     declared_losses,
     queued_clicks,
-    redis_counters,
     service_counters,
 )
 

@@ -12,8 +12,9 @@ from designs.building_blocks.knobs import KnobError, build, knob_table
 from designs.url_shortener.knobs import ShortenerKnobs
 from loadtests.generator.arrivals import make_plan
 from loadtests.url_shortener.counters import COUNTERS
-from loadtests.url_shortener.mixes import CARD, DEFAULT_MIX, MIXES, OPS, popularity, workloads_page
+from loadtests.url_shortener.mixes import CARD, DEFAULT_MIX, MIXES, OPS, workloads_page
 from loadtests.workload import Mix
+from loadtests.workloads_page import popularity
 
 MEASURED = {  # figures of the measuring itself
     "cpu_us_per_request",

@@ -30,7 +30,7 @@ import orjson
 from designs.building_blocks.knobs import build
 from designs.url_shortener.knobs import ShortenerKnobs
 from loadtests.generator.open_loop import LoadGenerator, run
-from loadtests.url_shortener.counters import samples_of
+from loadtests.metrics_page import samples_of
 from loadtests.workload import Exchange
 from workbench.catalogue import design_named
 from workbench.launch import RunningDesign

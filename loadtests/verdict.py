@@ -7,7 +7,6 @@ from typing import Literal, TypeAlias
 
 from loadtests.history.operation import Struck
 from loadtests.result import SafetyCheck
-from loadtests.url_shortener.history import Ask, Write
 
 SHOWN = 3  # offenders named in a check's detail
 WITNESS_LINES = 6
@@ -37,29 +36,14 @@ def verdict(
     return SafetyCheck(name=name, verdict=judgement, counts=dict(counts), detail=detail, witness=lines)
 
 
-def told_write(write: Write) -> Line:
-    what = {"create": f"create {write.url}", "edit": f"edit {write.code} to {write.url}", "delete": f"delete {write.code}"}[write.f]
-    what += f" as {write.alias}" if write.alias else ""
-    what += f" with key {write.request_key}" if write.request_key else ""
-    what += f" for {write.max_visits} visits" if write.max_visits is not None else ""
-    said = f" {write.code}" if write.f == "create" and write.code else ""
-    said += f" leads to {write.answered_url}" if write.answered_url and write.answered_url != write.url else ""
-    return _line(write.sent_s, write.end_s, write.node, f"{what} -> {write.outcome} {write.status or 'no answer'}{said}")
-
-
-def told_ask(code: str, ask: Ask, verb: str = "visit", status: int = 0) -> Line:
-    said = f"{ask.status or status or 'no answer'} {ask.url}".rstrip()
-    return _line(ask.sent_s, ask.end_s, ask.node, f"{verb} {code} -> {said}")
-
-
 def told_strike(struck: Struck) -> Line:
     schedule = f" ({struck.schedule})" if struck.schedule else ""
-    return _line(struck.began_s, struck.ended_s, struck.target, f"struck: {struck.kind}{schedule}")
+    return told_from(struck.began_s, struck.ended_s, struck.target, f"struck: {struck.kind}{schedule}")
 
 
 def told(at_s: float, what: str) -> Line:
     return at_s, f"{at_s:9.3f} s           {what}"
 
 
-def _line(began_s: float, ended_s: float, node: str, what: str) -> Line:
+def told_from(began_s: float, ended_s: float, node: str, what: str) -> Line:
     return began_s, f"{began_s:9.3f}..{ended_s:.3f} s  {node or 'service'}: {what}"
