@@ -259,18 +259,18 @@ def _request_with_bytes() -> Any:
     one, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED
     messages = {
         "RateLimitRequest": (
-            ("domain", 1, one, field.TYPE_BYTES, ""),
+            ("domain", 1, one, field.TYPE_BYTES, None),
             ("descriptors", 2, many, field.TYPE_MESSAGE, ".bytes.Descriptor"),
-            ("hits_addend", 3, one, field.TYPE_UINT32, ""),
+            ("hits_addend", 3, one, field.TYPE_UINT32, None),
         ),
         "Descriptor": (
             ("entries", 1, many, field.TYPE_MESSAGE, ".bytes.Entry"),
             ("limit", 2, one, field.TYPE_MESSAGE, ".bytes.Limit"),
             ("hits_addend", 3, one, field.TYPE_MESSAGE, ".bytes.Hits"),
         ),
-        "Entry": (("key", 1, one, field.TYPE_BYTES, ""), ("value", 2, one, field.TYPE_BYTES, "")),
+        "Entry": (("key", 1, one, field.TYPE_BYTES, None), ("value", 2, one, field.TYPE_BYTES, None)),
         "Limit": (),
-        "Hits": (("value", 1, one, field.TYPE_UINT64, ""),),
+        "Hits": (("value", 1, one, field.TYPE_UINT64, None),),
     }
     file = FileDescriptorProto(name="rls_with_bytes.proto", package="bytes", syntax="proto3")
     for name, fields in messages.items():
