@@ -41,22 +41,20 @@ class CountMinSketch:
         self._used, self._before = _zeros(), _zeros()
 
     def state(self, limit: Limit, item: str, now_us: int) -> State:
-        """What `sliding_window` would keep of this key, at most too high."""
-        self._roll(limit, now_us)
+        """What `sliding_window` would keep of this key, at most too high. Changes nothing."""
         cells = cells_of(item)
-        return (self._start_us, min(self._used[cell] for cell in cells), min(self._before[cell] for cell in cells))
+        used, before = (min(slot[cell] for cell in cells) for slot in (self._used, self._before))
+        return sliding_window.state_at(limit, (self._start_us, used, before), now_us)
 
-    def keep(self, item: str, state: State) -> None:
-        """Take in the state that `sliding_window.take` made of the one before."""
-        for cell in cells_of(item):
-            self._used[cell] = max(self._used[cell], state[1])
-
-    def _roll(self, limit: Limit, now_us: int) -> None:
-        start_us = sliding_window.state_at(limit, (), now_us)[0]
+    def keep(self, limit: Limit, item: str, state: State) -> None:
+        """Take in the state that `sliding_window.take` made of the one before; a new window begins with the first that is kept."""
+        start_us, used, _ = state
         if start_us > self._start_us:
             self._before = self._used if self._start_us >= start_us - limit.period_us else _zeros()
             self._used = _zeros()
             self._start_us = start_us
+        for cell in cells_of(item):
+            self._used[cell] = max(self._used[cell], used)
 
 
 def _zeros() -> array[int]:

@@ -24,7 +24,8 @@ def take(limit: Limit, state: State, now_us: int, cost: int) -> State | None:
 
 
 def give_back(limit: Limit, state: State, now_us: int, cost: int) -> State:
-    return (max(now_us, _tat_us(limit, state, now_us) - limit.gap_us * cost),)
+    tat_us = _tat_us(limit, state, now_us)
+    return (max(now_us, tat_us - limit.gap_us * cost),) if tat_us > now_us else state
 
 
 def view(limit: Limit, state: State, now_us: int, cost: int) -> State:
@@ -32,20 +33,20 @@ def view(limit: Limit, state: State, now_us: int, cost: int) -> State:
 
 
 def decide(limit: Limit, view: State, now_us: int, cost: int, allowed: bool) -> Decision:
-    ahead_us = _tat_us(limit, view, now_us) - now_us
+    ahead_us = max(0, view[0] - now_us) if view else 0  # all of it: how long the rest of a larger burst still keeps others out
     room_us = limit.gap_us * limit.burst
     wait_us = None if cost > limit.burst else max(0, ahead_us + limit.gap_us * cost - room_us)
     return Decision(
         allowed=allowed,
         limit=limit.burst,
-        remaining=(room_us - ahead_us) // limit.gap_us,
+        remaining=max(0, room_us - ahead_us) // limit.gap_us,
         retry_after_us=0 if allowed else wait_us,
         reset_after_us=ahead_us,
     )
 
 
 def _tat_us(limit: Limit, state: State, now_us: int) -> int:
-    """The stored TAT as far as it can be meant: after a step back of clock or burst all is taken, and nothing is locked."""
+    """The stored TAT as far as it can be meant: after a step back of clock or burst all is taken, and not more than all."""
     if not state:
         return now_us
     return min(max(state[0], now_us), now_us + limit.gap_us * limit.burst)

@@ -135,7 +135,7 @@ class MemoryLimitStore:
 
     def _keep(self, key: str, demand: Demand, state: State, now_us: int) -> None:
         if demand.limit.algorithm == "sketch":
-            self._sketch(demand).keep(demand.item, state)
+            self._sketch(demand).keep(demand.limit, demand.item, state)
             return
         algorithm = ALGORITHMS[demand.limit.algorithm]
         said = algorithm.decide(demand.limit, algorithm.view(demand.limit, state, now_us, 0), now_us, 0, True)

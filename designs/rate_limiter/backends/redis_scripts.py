@@ -1,0 +1,352 @@
+"""The scripts of the Redis backend: one for each combination of algorithms that meet in one request, put together from fragments.
+
+A request that meets a GCRA limit and a fixed window runs one script: it asks for the time, reads both, and writes both or none. So
+a decision is one round trip and atomic, and what all see is the server's clock. Only `take` and `give_back` are here again, in Lua;
+what an answer says (remaining, retry, reset) the functions of the algorithms make from the numbers that a script hands back.
+
+    {api}:gcra1:per-user:u1              string  the TAT in microseconds
+    {api}:leaky_queue1:...               string  when the next unit may leave
+    {api}:token_bucket1:...              string  24 bytes: level, at_us, unit, as little-endian doubles
+    {api}:leaky_bucket1:...              string  likewise
+    {api}:fixed_window1:...              string  16 bytes: start_us, used
+    {api}:sliding_window1:...            string  24 bytes: start_us, used, before
+    {api}:sliding_log1:...               list    stamps in microseconds, oldest first
+    {api}:sketch1:per-ip:60000000        string  8 bytes start_us, then two slots of DEPTH x WIDTH counters of 32 bits
+    {api}:concurrency1:exports:acme      sorted set  token -> when its lease ends
+
+Numbers are doubles, so every one stays below 2^53 (`limits`). They go to Redis as numbers: `..` would write a time in microseconds
+as 1.79e+15. Keys end by themselves when they say nothing any more. Commands are those of Redis 6.2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, TypeAlias
+
+from designs.rate_limiter.count_min_sketch import CELLS, DEPTH
+from designs.rate_limiter.limits import AlgorithmName
+
+Kind: TypeAlias = Literal["take", "shadow", "read"]
+MAX_TOGETHER = 16  # a Lua function has 200 local variables
+
+# What a script calls the time. A client's is its first argument, and then keys live longer by what clocks may differ.
+STORE_TIME = "local t = redis.call('TIME')\nlocal now = t[1] * 1000000 + t[2]\n"
+CLIENT_TIME = "local now = tonumber(ARGV[1])\n"
+CLIENT_SLACK_MS = 3_600_000
+
+# In a fragment @ is the number of the demand, KEY its key and A1, A2, ... its arguments. `look` finds what `ok` asks about.
+
+_TAT = """
+local tat@ = tonumber(redis.call('GET', KEY) or 0)
+if tat@ < now then tat@ = now end
+"""
+# LEVEL, CARRIED and PASSED: of a key that was never seen, into another unit, after the time that has passed.
+_LEVEL = """
+local level@, at@ = EMPTY, now
+local found@ = redis.call('GET', KEY)
+if found@ then
+  local level, at, was = struct.unpack('<ddd', found@)
+  if was ~= A2 then level = CARRIED end
+  if at > now then at@ = at end
+  level@ = PASSED
+end
+"""
+_TOKENS = (
+    _LEVEL.replace("EMPTY", "A3")
+    .replace("CARRIED", "math.floor(level / was) * A2")
+    .replace("PASSED", "math.min(A3, level + math.max(0, now - at) * A1)")
+)
+_POURED = (
+    _LEVEL.replace("EMPTY", "0")
+    .replace("CARRIED", "math.ceil(level / was) * A2")
+    .replace("PASSED", "math.max(0, level - math.max(0, now - at) * A1)")
+)
+_FIXED = """
+local start@, used@ = now - now % A1, 0
+local found@ = redis.call('GET', KEY)
+if found@ then
+  local start, used = struct.unpack('<dd', found@)
+  if start >= start@ then start@, used@ = start, used end
+end
+"""
+_TICKS = """
+local at@ = math.floor(now / A2)
+local start@, used@, before@ = at@ - at@ % A1, 0, 0
+"""
+_SLIDING = (
+    _TICKS
+    + """
+local found@ = redis.call('GET', KEY)
+if found@ then
+  local was, used, before = struct.unpack('<ddd', found@)
+  was = math.floor(was / A2)
+  if was >= start@ then start@, used@, before@ = was, used, before elseif was >= start@ - A1 then before@ = used end
+end
+"""
+)
+_WEIGHED = "before@ * (A1 - math.max(0, at@ - start@)) + (used@ + A4) * A1 <= A3 * A1"
+# The window after this one has ended, in microseconds from now.
+_SLIDING_LIFE = "(math.max(at@, start@) - math.max(at@, start@) % A1 + 2 * A1) * A2 - now"
+# Those that are over stand in front: a search that doubles its step finds the first of the others, usually at once.
+_LOG = """
+local length@, gone@, frees@, last@ = redis.call('LLEN', KEY), 0, 0, 0
+local till@, step@ = length@, 1
+while gone@ < till@ do
+  local at = math.min(gone@ + step@, till@) - 1
+  if tonumber(redis.call('LINDEX', KEY, at)) <= now - A1 then
+    gone@, step@ = at + 1, step@ * 2
+  else
+    till@, step@ = at, math.max(1, math.floor(step@ / 2))
+  end
+end
+local used@ = length@ - gone@
+if used@ > 0 then last@ = tonumber(redis.call('LINDEX', KEY, -1)) end
+if used@ > 0 and used@ + A3 > A2 then frees@ = tonumber(redis.call('LINDEX', KEY, length@ + A3 - A2 - 1) or 0) end
+"""
+_LOG_PRUNE = "if gone@ > 0 then redis.call('LTRIM', KEY, gone@, -1) end\n"
+_LOG_TAKE = """
+local stamp = math.max(now, last@)
+local stamps = {}
+for n = 1, math.min(A3, 1000) do stamps[n] = stamp end
+for first = 1, A3, 1000 do redis.call('RPUSH', KEY, unpack(stamps, 1, math.min(1000, A3 - first + 1))) end
+used@, frees@, last@ = used@ + A3, 0, stamp
+redis.call('PEXPIRE', KEY, LIFE(stamp + A1 - now))
+"""
+# Two slots take turns; which one is this window's follows from its number, so that nothing moves when a window ends.
+_SKETCH = (
+    _TICKS
+    + f"""
+local cell@ = {{A5, A6, A7, A8}}
+local head@, got@ = redis.call('GETRANGE', KEY, 0, 7), {{}}
+local was@ = #head@ == 8 and math.floor(struct.unpack('<d', head@) / A2) or -2 * A1
+if was@ > start@ then start@ = was@ end
+local here@ = (start@ / A1) % 2
+if was@ >= start@ - A1 then
+  local ask = {{'BITFIELD_RO', KEY}}
+  for slot = 0, 1 do for row = 1, {DEPTH} do
+    ask[#ask + 1] = 'GET'
+    ask[#ask + 1] = 'u32'
+    ask[#ask + 1] = '#' .. (2 + slot * {CELLS} + cell@[row])
+  end end
+  got@ = redis.call(unpack(ask))
+  local least = {{4294967295, 4294967295}}
+  for row = 1, {DEPTH} do
+    least[1] = math.min(least[1], got@[row])
+    least[2] = math.min(least[2], got@[{DEPTH} + row])
+  end
+  if was@ == start@ then used@, before@ = least[here@ + 1], least[2 - here@] else before@ = least[2 - here@] end
+end
+"""
+)
+_SKETCH_TAKE = f"""
+used@ = used@ + A4
+if was@ < start@ then
+  if was@ < start@ - A1 then redis.call('DEL', KEY) end
+  redis.call('SETRANGE', KEY, 8 + here@ * {CELLS * 4}, string.rep('\0', {CELLS * 4}))
+  redis.call('SETRANGE', KEY, 0, struct.pack('<d', start@ * A2))
+end
+local raise = {{'BITFIELD', KEY}}
+for row = 1, {DEPTH} do
+  if (was@ == start@ and got@[here@ * {DEPTH} + row] or 0) < used@ then
+    raise[#raise + 1] = 'SET'
+    raise[#raise + 1] = 'u32'
+    raise[#raise + 1] = '#' .. (2 + here@ * {CELLS} + cell@[row])
+    raise[#raise + 1] = used@
+  end
+end
+if #raise > 2 then redis.call(unpack(raise)) end
+redis.call('PEXPIRE', KEY, LIFE({_SLIDING_LIFE}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fragments:
+    """An algorithm in Lua.
+
+    `view` are the numbers that an answer is made from; `give_back` does nothing to a key that is not there.
+    """
+
+    arguments: int
+    look: str
+    ok: str
+    take: str
+    view: tuple[str, ...]
+    give_back: str = ""
+
+
+_KEEP_TAT = "redis.call('SET', KEY, tat@, 'PX', LIFE(tat@ - now))\n"
+_KEEP_TOKENS = "at@ = now\nredis.call('SET', KEY, struct.pack('<ddd', level@, now, A2), 'PX', LIFE((A3 - level@) / A1))\n"
+_KEEP_POURED = "at@ = now\nredis.call('SET', KEY, struct.pack('<ddd', level@, now, A2), 'PX', LIFE(level@ / A1))\n"
+_KEEP_FIXED = """local till = math.max(now, start@)
+redis.call('SET', KEY, struct.pack('<dd', start@, used@), 'PX', LIFE(till - till % A1 + A1 - now))
+"""
+_KEEP_SLIDING = f"redis.call('SET', KEY, struct.pack('<ddd', start@ * A2, used@, before@), 'PX', LIFE({_SLIDING_LIFE}))\n"
+
+_GCRA = Fragments(
+    2,
+    _TAT,
+    "tat@ + A2 - now <= A1",
+    "tat@ = tat@ + A2\n" + _KEEP_TAT,
+    ("tat@",),
+    "if tat@ > now then tat@ = math.max(now, math.min(tat@, now + A1) - A2)\n" + _KEEP_TAT + "end\n",
+)
+FRAGMENTS: Mapping[AlgorithmName, Fragments] = {
+    "gcra": _GCRA,
+    "leaky_queue": _GCRA,
+    "token_bucket": Fragments(
+        4,
+        _TOKENS,
+        "A4 <= level@",
+        "level@ = level@ - A4\n" + _KEEP_TOKENS,
+        ("level@", "at@"),
+        "if found@ then level@ = math.min(A3, level@ + A4)\n" + _KEEP_TOKENS + "end\n",
+    ),
+    "leaky_bucket": Fragments(
+        4,
+        _POURED,
+        "level@ + A4 <= A3",
+        "level@ = level@ + A4\n" + _KEEP_POURED,
+        ("level@", "at@"),
+        "if found@ then level@ = math.max(0, level@ - A4)\n" + _KEEP_POURED + "end\n",
+    ),
+    "fixed_window": Fragments(
+        3,
+        _FIXED,
+        "used@ + A3 <= A2",
+        "used@ = used@ + A3\n" + _KEEP_FIXED,
+        ("start@", "used@"),
+        "if found@ then used@ = math.max(0, used@ - A3)\n" + _KEEP_FIXED + "end\n",
+    ),
+    "sliding_window": Fragments(
+        4,
+        _SLIDING,
+        _WEIGHED,
+        "used@ = used@ + A4\n" + _KEEP_SLIDING,
+        ("start@ * A2", "used@", "before@"),
+        "if found@ then local here = math.min(used@, A4)\n"
+        "used@, before@ = used@ - here, math.max(0, before@ - (A4 - here))\n" + _KEEP_SLIDING + "end\n",
+    ),
+    "sliding_log": Fragments(
+        3,
+        _LOG,
+        "used@ + A3 <= A2",
+        _LOG_PRUNE + _LOG_TAKE,
+        ("used@", "frees@", "last@"),
+        _LOG_PRUNE + "if used@ > 0 then redis.call('RPOP', KEY, math.min(used@, A3)) end\n",
+    ),
+    "sketch": Fragments(8, _SKETCH, _WEIGHED, _SKETCH_TAKE, ("start@ * A2", "used@", "before@")),
+}
+
+
+@lru_cache(maxsize=4096)  # rules are few, and the combinations in which requests meet them not many more
+def take_script(demands: tuple[tuple[AlgorithmName, Kind], ...], *, client_time: bool) -> str:
+    """A script that answers {passed, now, view, view, ...}, `passed` with bit n - 1 for demand n.
+
+    It writes when all of kind "take" passed, and then those of kind "shadow" that passed too. One of kind "read" is never taken,
+    and nothing depends on it.
+    """
+    looks, takes, passed, views = [], [], [], []
+    counts = []
+    at = 1 if client_time else 0
+    for number, (name, kind) in enumerate(demands, start=1):
+        fragments = FRAGMENTS[name]
+        looks.append(_placed(_arguments(fragments.arguments, at) + fragments.look, number))
+        looks.append(_placed(f"local ok@ = {fragments.ok}\n", number))
+        if kind == "take":
+            counts.append(f"ok{number}")
+            takes.append(_placed("do\n" + fragments.take + "end\n", number))
+        elif kind == "shadow":
+            takes.append(_placed("if ok@ then\n" + fragments.take + "end\n", number))
+        passed.append(f"(ok{number} and {1 << (number - 1)} or 0)")
+        views += [_placed(view, number) for view in fragments.view]
+        at += fragments.arguments
+    body = f"if {' and '.join(counts) or 'true'} then\n{''.join(takes)}end\n" if takes else ""
+    return f"{_clock(client_time)}{''.join(looks)}{body}return {{{' + '.join(passed)}, now, {', '.join(views)}}}"
+
+
+@lru_cache(maxsize=4096)
+def give_back_script(algorithms: tuple[AlgorithmName, ...], *, client_time: bool) -> str:
+    """A script that undoes an admission of these."""
+    text, at = "", 1 if client_time else 0
+    for number, name in enumerate(algorithms, start=1):
+        fragments = FRAGMENTS[name]
+        text += _placed(_arguments(fragments.arguments, at) + fragments.look + fragments.give_back, number)
+        at += fragments.arguments
+    return _clock(client_time) + text + "return 1"
+
+
+def _arguments(count: int, at: int) -> str:
+    names = ", ".join(f"A{n}" for n in range(1, count + 1))
+    return f"local {names} = {', '.join(f'tonumber(ARGV[{at + n}])' for n in range(1, count + 1))}\n"
+
+
+def _placed(text: str, number: int) -> str:
+    """The fragment for the demand of this number: names of its own, and `LIFE(us)` as a life in ms that is never shorter."""
+    text = re.sub(r"\bA(\d)\b", rf"a{number}_\1", text)
+    return text.replace("@", str(number)).replace("KEY", f"KEYS[{number}]")
+
+
+def _clock(client_time: bool) -> str:
+    slack = f" + {CLIENT_SLACK_MS}" if client_time else ""
+    life = f"local function LIFE(us) return math.ceil(us / 1000) + 1{slack} end\n"
+    return (CLIENT_TIME if client_time else STORE_TIME) + life
+
+
+# Slots. KEYS: one sorted set for each limit. ARGV: [now,] token, then for each limit: slots, lease in us, 1 for a shadow.
+_SLOTS_LOOK = """
+local token = ARGV[FIRST]
+local function arg(i, n) return tonumber(ARGV[FIRST + 3 * (i - 1) + n]) end
+local function keep(i)
+  redis.call('ZADD', KEYS[i], now + arg(i, 2), token)
+  local life = LIFE(arg(i, 2))
+  if redis.call('PTTL', KEYS[i]) < life then redis.call('PEXPIRE', KEYS[i], life) end
+end
+"""
+_ACQUIRE = (
+    _SLOTS_LOOK
+    + """
+local passed, all = 0, true
+local ok = {}
+for i = 1, #KEYS do
+  redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
+  ok[i] = redis.call('ZSCORE', KEYS[i], token) ~= false or redis.call('ZCARD', KEYS[i]) < arg(i, 1)
+  if ok[i] then passed = passed + 2 ^ (i - 1) elseif arg(i, 3) ~= 1 then all = false end
+end
+local answer = {passed, now}
+for i = 1, #KEYS do
+  if all and ok[i] then keep(i) end
+  local first = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
+  answer[#answer + 1] = redis.call('ZCARD', KEYS[i])
+  answer[#answer + 1] = tonumber(first[2] or 0)
+end
+return answer
+"""
+)
+_RENEW = (
+    _SLOTS_LOOK
+    + """
+for i = 1, #KEYS do
+  if tonumber(redis.call('ZSCORE', KEYS[i], token) or 0) <= now then return 0 end
+end
+for i = 1, #KEYS do keep(i) end
+return 1
+"""
+)
+_RELEASE = """
+local held = 0
+for i = 1, #KEYS do
+  local till = redis.call('ZSCORE', KEYS[i], ARGV[FIRST])
+  if till and tonumber(till) > now then held = 1 end
+  redis.call('ZREM', KEYS[i], ARGV[FIRST])
+end
+return held
+"""
+
+
+def slot_script(verb: Literal["acquire", "renew", "release"], *, client_time: bool) -> str:
+    """A script for any number of concurrency limits."""
+    text = {"acquire": _ACQUIRE, "renew": _RENEW, "release": _RELEASE}[verb]
+    return _clock(client_time) + text.replace("FIRST", "2" if client_time else "1")
