@@ -38,19 +38,22 @@ def decide(limit: Limit, view: State, now_us: int, cost: int, allowed: bool) -> 
     return Decision(
         allowed=allowed,
         limit=limit.burst,
-        remaining=(limit.burst * unit - level) // unit,
+        remaining=max(0, limit.burst * unit - level) // unit,
         retry_after_us=0 if allowed else wait_us,
         reset_after_us=-(-level // n) + behind_us,
     )
 
 
 def _level(limit: Limit, state: State, now_us: int) -> tuple[int, int]:
-    """(level now, how far the clock lies behind the state), as in `token_bucket`; of another unit, what was begun counts whole."""
+    """(level now, how far the clock lies behind the state), as in `token_bucket`; of another unit, what was begun counts whole.
+
+    What a larger bucket held has to leak from a smaller one as well: the level may lie above the brim, and nothing passes then.
+    """
     n, unit = rate(limit)
     if not state:
         return 0, 0
     level, at_us, was = state
     if was != unit:
         level = -(-level // was) * unit
-    level = min(limit.burst * unit, max(0, level - max(0, now_us - at_us) * n))
+    level = max(0, level - max(0, now_us - at_us) * n)
     return level, max(0, at_us - now_us) if level > 0 else 0
