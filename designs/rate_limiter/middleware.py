@@ -186,7 +186,6 @@ class RateLimit:
         try:
             await self._app(scope, receive, adding)
         finally:
-            renewing.cancel()
             await self._let_go(request, token, renewing)
 
     async def _keep(self, request: Request, token: str, every_s: float) -> None:
@@ -209,7 +208,7 @@ class RateLimit:
 
     async def _release(self, request: Request, token: str, renewing: asyncio.Task[None] | None) -> None:
         if renewing is not None:
-            await end([renewing])  # or else a renewal on its way could come after the release
+            await end([renewing])
             if not renewing.cancelled() and (error := renewing.exception()) is not None:
                 log.error("slots_not_renewed", exc_info=error)
         try:

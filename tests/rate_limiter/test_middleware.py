@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
+from structlog.testing import capture_logs
 
 from designs.building_blocks.client_address import parse_proxies
 from designs.rate_limiter.middleware import RateLimit
@@ -251,9 +252,16 @@ def test_a_queue_lets_requests_through_evenly_and_refuses_whom_it_would_keep_too
 def test_no_more_wait_than_may() -> None:
     async def test() -> None:
         limiter, _ = limiter_of(QUEUE)
-        async with client_of(RateLimit(Api().app, limiter, "api", max_waiting=1)) as client:
+        app = RateLimit(Api().app, limiter, "api", max_waiting=1)
+        async with client_of(app) as client:
             answers = await asyncio.gather(*(client.get(f"/items/{n}") for n in range(4)))
             assert sorted(each.status_code for each in answers) == [200, 200, 503, 503]
+            given_up = Call(app, "/items/5")
+            await asyncio.sleep(0.5)
+            given_up.task.cancel()
+            await asyncio.gather(given_up.task, return_exceptions=True)
+            assert (await client.get("/items/6")).status_code == 200, "who waits no longer makes room"
+            assert app.totals.delayed == 3
 
     scene(test)
 
@@ -313,7 +321,7 @@ def test_a_slot_comes_back_whatever_becomes_of_the_request(how: str) -> None:
             call.task.cancel()
         if how == "disconnected":
             call.inbox.put_nowait({"type": "http.disconnect"})
-        await asyncio.wait([call.task])
+        await asyncio.gather(call.task, return_exceptions=True)
         await asyncio.sleep(0)
         assert store.asked[-1] == "release"
         api.go.set()
@@ -344,8 +352,8 @@ def test_a_slot_comes_back_when_the_request_is_cancelled_while_it_is_being_acqui
             call = Call(app, "/export")
             await asyncio.sleep(cancelled_at_s)
             call.task.cancel()
-            await asyncio.wait([call.task])
-            await asyncio.sleep(1.5)  # less than a lease
+            await asyncio.gather(call.task, return_exceptions=True)
+            await asyncio.sleep(1.2)  # the lease that was taken at the beginning would run on
             again = Call(app, "/export")
             await again.task
             assert again.sent[0]["status"] == 200, f"cancelled after {cancelled_at_s} s"
@@ -370,6 +378,26 @@ def test_work_goes_on_when_its_lease_is_lost_or_the_store_goes_away_and_both_are
         await call.task
         assert call.sent[0]["status"] == 200
         assert app.totals.not_given_back == 1
+
+    scene(test)
+
+
+def test_a_mistake_in_renewing_is_logged_and_the_answer_is_the_applications() -> None:
+    class Broken(Store):
+        async def renew(self, demands: Any, token: str) -> bool:
+            raise RuntimeError("a mistake")
+
+    async def test() -> None:
+        limiter, store = limiter_of(SLOTS, Broken())
+        api = Api()
+        call = Call(RateLimit(api.app, limiter, "api", slots=True), "/export")
+        await api.begun.acquire()
+        await asyncio.sleep(2)
+        api.go.set()
+        with capture_logs() as lines:
+            await call.task
+        assert [line["event"] for line in lines] == ["slots_not_renewed"]
+        assert (call.sent[0]["status"], store.asked[-1]) == (200, "release")
 
     scene(test)
 
