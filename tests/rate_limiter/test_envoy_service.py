@@ -335,6 +335,11 @@ def test_a_header_that_is_no_text_is_counted_and_as_nobody_elses(found: list[byt
         text.encode()  # so that it can be a key
 
 
+def test_bytes_that_are_no_text_are_not_the_text_they_would_be_in_another_encoding() -> None:
+    _, [one, other] = call_of(b"\x0a\x04demo" + _descriptor(b"user", b"\xff") + _descriptor(b"user", "ÿ".encode()))
+    assert one.entries != other.entries
+
+
 def _descriptor(key: bytes, value: bytes) -> bytes:
     entry = b"\x0a%c%s\x12%c%s" % (len(key), key, len(value), value)
     return b"\x12%c\x0a%c%s" % (len(entry) + 2, len(entry), entry)
@@ -437,7 +442,9 @@ def test_a_call_under_way_is_answered_within_the_grace_of_a_stop() -> None:
             waiting = asyncio.ensure_future(here.ask({"user": "u1"}))
             await here.store.asked(1)
             stopping = asyncio.ensure_future(here.service.stop(30))
-            await asyncio.sleep(0)
+            assert (await refused(here.raw(b"")))[0] is grpc.StatusCode.UNAVAILABLE  # no call is taken any more
+            await asyncio.wait([stopping], timeout=0.05)  # one that did not wait would be done by then
+            assert not stopping.done()
             here.store.held.set()
             assert (await waiting).overall_code == OK
             await stopping
