@@ -37,10 +37,12 @@ class RedisCounter:
     url: str
     own: Counter[str] = field(default_factory=Counter)
     counted: Callable[[str], Mapping[str, int]] = redis_counters  # what of INFO, all of it rising; `redis_bytes` among it
+    info: str = ""  # of the last reading, for what does not only rise
 
     async def read(self) -> dict[str, float]:
         """OSError when Redis can't be reached, ValueError for an answer that is none."""
         text, sent, received = await info_of(self.url)
+        self.info = text
         self.own["redis_bytes"] += sent
         counts = {name: float(count - self.own[name]) for name, count in self.counted(text).items()}
         self.own["redis_bytes"] += received

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BENEFITS = ("_hits", "_counted")  # endings of counted work of which more is better
+BENEFITS = ("_hits", "_counted", "allowed")  # endings of counted work of which more is better
 
 
 @dataclass(frozen=True, slots=True)

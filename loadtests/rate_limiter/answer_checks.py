@@ -1,0 +1,235 @@
+"""The invariants of single answers: they say one thing, they come, and they do without the store only when they must."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from loadtests.rate_limiter import promises
+from loadtests.rate_limiter.evidence import Evidence, meets_any
+from loadtests.rate_limiter.excuses import BREAKER_S, SLACK_S, Window, unable
+from loadtests.rate_limiter.history import DECIDES, Ask, Said
+from loadtests.rate_limiter.promises import Met
+from loadtests.rate_limiter.witness import told_ask
+from loadtests.result import SafetyCheck
+from loadtests.verdict import verdict
+
+VERDICTS = frozenset({200, 422, 429, 503})
+LATE_SHARE = 0.9  # of the deadline: what took so long may have waited for the store
+SHED = 503
+_ITEM = re.compile(r'"([^"]*)"((?:;[a-z]+=[^;,]*)*)(?:, |$)')
+
+
+def told_alike(evidence: Evidence) -> SafetyCheck:
+    """Every answer names the rules that apply with their limits, and its status and its headers say what its body says."""
+    judged = 0
+    wrong: list[tuple[Ask, str]] = []
+    for ask in evidence.asks:
+        if ask.f not in DECIDES or not ask.answered or (not ask.said and ask.status not in (200, 422, 429)):
+            continue
+        judged += 1
+        if fault := contradiction(ask, evidence.met(ask), evidence.promises.headers):
+            wrong.append((ask, fault))
+    counts = {"answers": judged, "contradictions": len(wrong)}
+    return verdict(
+        promises.TOLD,
+        counts,
+        wrong=("contradictions",),
+        judged=judged,
+        offenders=[fault for _, fault in wrong],
+        witness=[told_ask(ask) for ask, _ in wrong[:3]],
+    )
+
+
+def contradiction(ask: Ask, met: list[Met], style: str) -> str:
+    """What is wrong with an answer by itself, "" where nothing is."""
+    said = {each.rule: each for each in ask.said}
+    if ask.garbled:
+        return "the body is not what it should be"
+    if list(said) != [limit.rule for limit in met]:
+        return f"it speaks of {', '.join(said) or 'no rule'}, and met {', '.join(limit.rule for limit in met) or 'none'}"
+    for limit in met:
+        one = said[limit.rule]
+        if one.limit != limit.capacity:
+            return f"it says that {limit.rule} has {one.limit}, and it has {limit.capacity}"
+        if not 0 <= one.remaining <= one.limit:
+            return f"{one.remaining} of {one.limit} are left"
+        took = ask.cost if ask.f == "check" and ask.allowed and not (one.degraded and limit.policy == "open") else 0
+        if not limit.lease_s and one.remaining > one.limit - took:
+            return f"{one.remaining} of {one.limit} are left after {took} were taken"
+        if one.allowed and one.retry_us != 0:
+            return "a rule that admits tells to wait"
+    if ask.allowed != all(one.allowed for one in ask.said):
+        return f"it {'admits' if ask.allowed else 'refuses'}, and its rules don't"
+    if ask.degraded != any(one.degraded for one in ask.said):
+        return "it is degraded, and its rules are not" if ask.degraded else "a rule is degraded, and it is not"
+    expected = _status(ask, {limit.rule: limit for limit in met})
+    if ask.f != "peek" and ask.status != expected:
+        return f"its status is {ask.status} where {expected} is meant"
+    return "" if ask.batched else _headers(ask, said, style)
+
+
+def _status(ask: Ask, met: Mapping[str, Met]) -> int:
+    if ask.allowed:
+        return 200
+    refusing = [one for one in ask.said if not one.allowed]
+    if all(one.degraded and met[one.rule].policy == "closed" for one in refusing):
+        return 503
+    return 422 if any(one.retry_us is None for one in refusing) else 429
+
+
+def _headers(ask: Ask, said: Mapping[str, Said], style: str) -> str:
+    headers = ask.headers
+    waits = [one.retry_us for one in said.values() if not one.allowed]
+    never = any(wait is None for wait in waits)
+    expected = "" if ask.allowed or never else str(max(1, math.ceil(max(wait or 0 for wait in waits) / 1e6)))
+    if headers.get("retry-after", "") != expected:
+        return f"Retry-After is {headers.get('retry-after') or 'missing'} where {expected or 'none'} is meant"
+    if style == "current" and said:
+        told = listed(headers.get("ratelimit", ""))
+        if told is None or {name: item.get("r") for name, item in told.items()} != {
+            rule: str(one.remaining) for rule, one in said.items()
+        }:
+            return f"RateLimit is {headers.get('ratelimit')!r}"
+        policy = listed(headers.get("ratelimit-policy", ""))
+        if policy is None or {name: item.get("q") for name, item in policy.items()} != {
+            rule: str(one.limit) for rule, one in said.items()
+        }:
+            return f"RateLimit-Policy is {headers.get('ratelimit-policy')!r}"
+    elif style in ("draft-06", "x-ratelimit") and said:
+        prefix = "ratelimit" if style == "draft-06" else "x-ratelimit"
+        pair = headers.get(f"{prefix}-limit", ""), headers.get(f"{prefix}-remaining", "")
+        if pair not in {(str(one.limit), str(one.remaining)) for one in said.values()}:
+            return f"{prefix}-limit and -remaining are {' and '.join(pair)!r}"
+        if not headers.get(f"{prefix}-reset", "").isdecimal():
+            return f"{prefix}-reset is {headers.get(f'{prefix}-reset')!r}"
+    elif any("ratelimit" in name for name in headers):
+        return "there are headers of limits, and there should be none"
+    return ""
+
+
+@lru_cache(maxsize=4_096)
+def listed(field: str) -> Mapping[str, Mapping[str, str]] | None:
+    """The items of a list of strings with parameters (RFC 9651), as far as limits use it; None where it is none."""
+    items, at = {}, 0
+    while at < len(field):
+        found = _ITEM.match(field, at)
+        if found is None:
+            return None
+        items[found[1]] = dict(pair.split("=", 1) for pair in found[2].split(";") if pair)
+        at = found.end()
+    return items
+
+
+def degraded(evidence: Evidence) -> SafetyCheck:
+    """Answers do without the store only from a fault on until its breaker has had time, or when they were late themselves.
+
+    And they say what the rule's `on_store_down` says: closed refuses, open admits.
+    """
+    windows = {node: evidence.away(node) for node in _nodes(evidence)}
+    late_s = LATE_SHARE * evidence.promises.deadline_s
+    last_late_s: dict[str, float] = {}
+    answers = late = 0
+    without: list[Ask] = []
+    against: list[Ask] = []
+    for ask in sorted(evidence.asks, key=lambda each: (each.end_s, each.sent_s)):
+        if ask.f not in DECIDES or not ask.said:
+            continue
+        answers += 1
+        if not ask.degraded:
+            continue
+        policies = {limit.rule: limit.policy for limit in evidence.met(ask)}
+        for one in ask.said:
+            meant = {"closed": False, "open": True}.get(policies.get(one.rule, "local"))
+            if one.degraded and meant is not None and one.allowed != meant:
+                against.append(ask)
+        if ask.end_s - ask.sent_s >= late_s:
+            last_late_s[ask.node] = ask.end_s
+            late += 1
+        elif not _is_away(ask, windows[ask.node], last_late_s.get(ask.node, -math.inf), evidence.promises.deadline_s):
+            without.append(ask)
+    counts = {
+        "answers": answers,
+        "degraded": sum(ask.degraded for ask in evidence.asks),
+        "degraded_and_late": late,
+        "degraded_without_a_reason": len(without),
+        "against_the_rules_policy": len(against),
+    }
+    offenders = [*without, *against]
+    return verdict(
+        promises.DEGRADED,
+        counts,
+        wrong=("degraded_without_a_reason", "against_the_rules_policy"),
+        judged=answers,
+        offenders=[f"{ask.about} on {ask.node}" for ask in offenders],
+        witness=[told_ask(ask) for ask in offenders[:3]],
+    )
+
+
+def _is_away(ask: Ask, windows: list[Window], last_late_s: float, deadline_s: float) -> bool:
+    """A breaker that is open for what was late answers the next ones at once."""
+    return meets_any(windows, ask.sent_s, ask.end_s) or ask.sent_s <= last_late_s + BREAKER_S + deadline_s + SLACK_S
+
+
+def _nodes(evidence: Evidence) -> list[str]:
+    return sorted({ask.node for ask in evidence.asks})
+
+
+def answered(evidence: Evidence) -> SafetyCheck:
+    """A limiter that fails takes down what it protects: a question gets a verdict, whatever became of the store.
+
+    Not while its process is ended or held still. What changes something in the store (a refund, a release) may be 503 while that is
+    away, and a process that is asked more than it can do may turn some away by 503.
+    """
+    asked = shed = excused = unsent = 0
+    wrong: list[Ask] = []
+    for node in _nodes(evidence):
+        gone, without = unable(evidence.history.strikes, node), evidence.away(node)
+        for ask in evidence.asks:
+            if ask.node != node:
+                continue
+            asked += 1
+            if ask.status == 0 and ask.outcome == "fail":
+                unsent += 1
+            elif ask.status == 0:
+                excused += meets_any(gone, ask.sent_s, ask.end_s)
+                wrong += [] if meets_any(gone, ask.sent_s, ask.end_s) else [ask]
+            elif ask.status == SHED and not ask.said and ask.f in DECIDES:
+                shed += 1
+            elif ask.status == SHED and ask.f not in DECIDES:
+                away_now = meets_any(without, ask.sent_s, ask.end_s)
+                late = ask.end_s - ask.sent_s >= LATE_SHARE * evidence.promises.deadline_s
+                excused += away_now or late
+                wrong += [] if away_now or late else [ask]
+            elif ask.status not in _meant(ask, evidence):
+                wrong.append(ask)
+    counts = {
+        "asked": asked,
+        "not_sent": unsent,
+        "turned_away": shed,
+        "failed_with_its_process_or_store": excused,
+        "failed": len(wrong),
+    }
+    wrong.sort(key=lambda ask: ask.sent_s)
+    return verdict(
+        promises.ANSWERED,
+        counts,
+        wrong=("failed",),
+        judged=asked - unsent,
+        offenders=[f"{ask.f} -> {ask.status or 'no answer'}" for ask in wrong],
+        witness=[told_ask(ask) for ask in wrong[:3]],
+    )
+
+
+def _meant(ask: Ask, evidence: Evidence) -> frozenset[int]:
+    """The statuses that a question may have."""
+    if ask.f in ("check", "acquire"):
+        return VERDICTS
+    if ask.f == "peek":
+        return frozenset({200})
+    if ask.f == "refund":
+        sketch = any(limit.kind == "sketch" for limit in evidence.met(ask))
+        return frozenset({204, 422} if sketch else {204})
+    return frozenset({200, 409} if ask.f == "renew" else {200})
