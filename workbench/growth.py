@@ -29,10 +29,10 @@ import orjson
 from pydantic import SecretStr
 
 from designs.building_blocks.knobs import parse_assignments
+from designs.building_blocks.processes import secret
 from designs.url_shortener.backends.sqlite import SqliteLinkStore
 from designs.url_shortener.codes import code_source, next_code
 from designs.url_shortener.knobs import ShortenerKnobs
-from designs.url_shortener.processes import secret
 from designs.url_shortener.settings import ShortenerSettings
 from loadtests import cpu_clock
 from loadtests.generator import open_loop

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+import contextlib
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 
 CANCEL_AGAIN_S = 0.1
 START_AGAIN_S = 1.0
@@ -37,3 +39,18 @@ async def end(tasks: Collection[asyncio.Task[None]]) -> None:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
     await asyncio.gather(*tasks, return_exceptions=True)  # so that none is reported as forgotten
+
+
+@contextlib.asynccontextmanager
+async def beside_the_requests(
+    starts: Iterable[Callable[[], Awaitable[None]]], tell: Callable[[Exception], None]
+) -> AsyncIterator[None]:
+    """The tasks of a service while it serves, from the moment it is put together to the last request."""
+    # What was made so far lives as long as the process: without this, each full collection would walk all of it.
+    gc.collect()
+    gc.freeze()
+    tasks = [asyncio.create_task(kept_running(start, tell)) for start in starts]
+    try:
+        yield
+    finally:
+        await end(tasks)

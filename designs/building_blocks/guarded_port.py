@@ -9,8 +9,10 @@ instance that of a circuit breaker, calls are refused at once while it says no.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from designs.building_blocks.circuit_breaker import CircuitBreaker
 from designs.building_blocks.deadline import within
 
 T = TypeVar("T")
@@ -63,3 +65,45 @@ class GuardedPort:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._port, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long requests of one kind wait for a server, and the breaker that spares the next ones the wait (None: nothing does).
+
+    `server` is what errors call it; `is_outage` as in `GuardedPort`; `also_heard` is told of each outcome beside the breaker.
+    """
+
+    server: str
+    deadline_s: float
+    breaker: CircuitBreaker | None
+    is_outage: Callable[[Exception], bool]
+    also_heard: Callable[[bool], None] | None = None
+
+    def guard(self, port: Any, verbs: Iterable[str], kind: Callable[[str, bool], Exception]) -> Any:
+        """A backend that requests wait for. `kind(sentence, may_have_happened)` makes its errors."""
+        breaker = self.breaker
+        return GuardedPort(
+            port,
+            verbs,
+            deadline_s=self.deadline_s,
+            late=lambda verb: kind(f"{self.server} did not answer {verb} within {self.deadline_s:g} s", True),
+            is_outage=self.is_outage,
+            heard=self._heard,
+            allow=breaker.allow if breaker is not None else None,
+            refused=lambda verb: kind(f"{self.server} failed lately and is left alone for now", False),
+        )
+
+    def probed(self, well: bool, took_s: float) -> None:
+        """A ping is the half-open breaker's probe where no request comes along to be it. One that was late is no good."""
+        if self.breaker is not None and self.breaker.state == "half-open" and self.breaker.allow():
+            self._heard(well and took_s <= self.deadline_s)
+
+    def _heard(self, well: bool) -> None:
+        if self.breaker is not None:
+            if well:
+                self.breaker.success()
+            else:
+                self.breaker.failure()
+        if self.also_heard is not None:
+            self.also_heard(well)

@@ -6,8 +6,10 @@ to wait. The module starts nothing.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 Role = Literal["service", "worker", "collector", "proxy"]
@@ -19,7 +21,7 @@ class ProcessSpec:
 
     `name` is unique within the design (`replica-1`) and names its log. `env` is laid over the starter's own environment; it
     may hold secrets, so it is never printed, not even in a repr. `ready_url` answers 200 once the process can work; without
-    one a process counts as ready as soon as it runs.
+    one a process counts as ready as soon as it runs. `other_urls` are doors beside the one of HTTP, for people to know.
     """
 
     name: str
@@ -29,3 +31,14 @@ class ProcessSpec:
     url: str | None = None
     ready_url: str | None = None
     metrics_url: str | None = None
+    other_urls: tuple[str, ...] = ()
+
+
+def secret(data_dir: Path, name: str) -> str:
+    """The secret kept under this name in the data folder; made at random, and readable by its owner only."""
+    path = data_dir / name
+    if not path.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path.read_text()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import functools
-import hashlib
-import hmac
 import io
 import re
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
+from designs.building_blocks.api_keys import let_operator_in, owner_of
 from designs.building_blocks.cache_layers import CacheUnavailable
 from designs.building_blocks.dead_letter_queue import DeadLetterQueue
 from designs.building_blocks.id_generation import ClockMovedBack, SequenceExhausted
@@ -80,19 +79,12 @@ Have = Annotated[Services, Depends(services)]
 
 def owner(have: Have, authorization: Annotated[str, Header(description="Bearer and an API key")] = "") -> str:
     """Whose API key this is."""
-    scheme, _, key = authorization.partition(" ")
-    name = have.owners.get(hashlib.sha256(key.encode()).digest()) if scheme.lower() == "bearer" else None
-    if name is None:
-        detail = "send a valid API key as: Authorization: Bearer <key>"
-        raise Problem(401, "not-authenticated", detail, headers={"WWW-Authenticate": "Bearer"})
-    return name
+    return owner_of(have.owners, authorization)
 
 
 def operator(have: Have, authorization: Annotated[str, Header(description="Bearer and the operator's key")] = "") -> None:
     """Lets the operator in, and nobody when no operator's key is set."""
-    sent = authorization.partition(" ")[2]
-    if have.admin_key is None or not hmac.compare_digest(sent.encode(), have.admin_key.encode()):
-        raise Problem(403, "operators-only", "this route needs the operator's key")
+    let_operator_in(have.admin_key, authorization)
 
 
 Owner = Annotated[str, Depends(owner)]

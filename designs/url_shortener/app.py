@@ -12,12 +12,12 @@ from starlette.types import ASGIApp
 
 from designs.building_blocks.body_limit import BodyLimit
 from designs.building_blocks.concurrency_limit import ConcurrencyLimit
+from designs.building_blocks.metric_families import observe_refused, observe_spans
 from designs.building_blocks.problem_details import install
 from designs.building_blocks.telemetry import Telemetry, Timing, traces_for
 from designs.url_shortener import api
 from designs.url_shortener.assembly import assemble
 from designs.url_shortener.knobs import ShortenerKnobs
-from designs.url_shortener.metrics import observe_refused, observe_spans
 from designs.url_shortener.operations import operations
 from designs.url_shortener.redirects import RedirectPath
 from designs.url_shortener.replica import running

@@ -15,6 +15,7 @@ from designs.building_blocks.dependencies import Dependency, keep_watch
 from designs.building_blocks.fault_hooks import FaultHooks
 from designs.building_blocks.stampede import monotonic_us
 from designs.building_blocks.telemetry import Telemetry
+from designs.building_blocks.watching import dependency
 from designs.url_shortener.backends.memory import MemoryVisitorCounter
 from designs.url_shortener.blocklist import Blocklist
 from designs.url_shortener.click_recorder import ClickRecorder, ClickTotals, count_now, to_queue, to_store
@@ -40,7 +41,7 @@ from designs.url_shortener.replica import Replica, Subscription, follow, sweep
 from designs.url_shortener.settings import ShortenerSettings
 from designs.url_shortener.shortener import Shortener
 from designs.url_shortener.store_parts import LINK_VERBS, StoreParts
-from designs.url_shortener.watching import dependency, probe_queue, probe_store
+from designs.url_shortener.watching import probe_queue, probe_store
 from designs.url_shortener.write_behind import WriteBehindTotals, carry_forever
 
 SYNC_CLICK_DEADLINE_S = 0.25
@@ -135,7 +136,7 @@ def assemble(knobs: ShortenerKnobs, settings: ShortenerSettings, telemetry: Tele
         close=close,
     )
     if redis is not None:
-        replica.breakers.update({name: patience.breaker for name, patience in redis.patiences.items()})
+        replica.breakers.update(redis.breakers)
     telemetry.dependencies.extend(dependencies.values())
     observe_replica(replica)
     messages: dict[str, Callable[[], int]] = {}

@@ -13,12 +13,10 @@ work (the click worker, the carrier of pending links) is in nobody's way, and ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from designs.building_blocks.cache_layers import CacheUnavailable
-from designs.building_blocks.circuit_breaker import CircuitBreaker
 from designs.building_blocks.dependencies import Dependency
 from designs.building_blocks.guarded_port import GuardedPort
 from designs.url_shortener.ports import QueueError, QueueFull, StoreError
@@ -41,35 +39,6 @@ def guarded_links(store: Any, dependency: Dependency) -> Any:
 def guarded_clicks(store: Any, dependency: Dependency) -> Any:
     """The click store (`ClickStore`), likewise. Its outcomes are a signal of their own: it is another file."""
     return _of_store(store, ["apply", "stats"], CLICKS, dependency)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long requests of one kind wait for Redis, and the breaker that spares the next ones the wait."""
-
-    deadline_s: float
-    breaker: CircuitBreaker
-
-    def guard(self, port: Any, verbs: Iterable[str], kind: Callable[[str, bool], Exception]) -> Any:
-        """A Redis backend that requests wait for. `kind(sentence, may_have_happened)` makes its errors."""
-        return GuardedPort(
-            port,
-            verbs,
-            deadline_s=self.deadline_s,
-            late=lambda verb: kind(f"Redis did not answer {verb} within {self.deadline_s:g} s", True),
-            is_outage=is_outage,
-            heard=lambda well: self.breaker.success() if well else self.breaker.failure(),
-            allow=self.breaker.allow,
-            refused=lambda verb: kind("Redis failed lately and is left alone for now", False),
-        )
-
-    def probed(self, well: bool, took_s: float) -> None:
-        """A ping is the half-open breaker's probe where no request comes along to be it. One that was late is no good."""
-        if self.breaker.state == "half-open" and self.breaker.allow():
-            if well and took_s <= self.deadline_s:
-                self.breaker.success()
-            else:
-                self.breaker.failure()
 
 
 def store_error(sentence: str, may_have_happened: bool) -> StoreError:

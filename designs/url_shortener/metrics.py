@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from designs.building_blocks.metric_families import breakers, counter, observe
+
 if TYPE_CHECKING:
     from designs.building_blocks.telemetry import Telemetry
-    from designs.building_blocks.tracing import SpanTotals
     from designs.url_shortener.click_worker import ClickWorker
     from designs.url_shortener.replica import Replica
-
-BREAKER = {"closed": 0, "half-open": 1, "open": 2}
-
-
-class _Reader:
-    """A collector that asks when it is scraped."""
-
-    def __init__(self, read: Any) -> None:
-        self._read = read
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._read()
 
 
 def observe_replica(replica: Replica) -> None:
@@ -32,7 +21,7 @@ def observe_replica(replica: Replica) -> None:
     def read() -> Iterable[Metric]:
         if replica.cache is not None:
             stats = replica.cache.stats
-            yield _counter(
+            yield counter(
                 "sd_cache_requests",
                 "Look-ups by who answered.",
                 "result",
@@ -48,18 +37,12 @@ def observe_replica(replica: Replica) -> None:
             yield CounterMetricFamily("sd_cache_refused_fills", "Fills that came too late.", stats.refused_fills)
             yield CounterMetricFamily("sd_cache_evicted", "Links the process layer had no room for.", replica.cache.evicted)
             yield CounterMetricFamily("sd_cache_unavailable", "Look-ups without the shared layer.", stats.unavailable)
-        if replica.breakers:
-            state = GaugeMetricFamily("sd_breaker_state", "0 closed, 1 half-open, 2 open.", labels=["breaker"])
-            for name, breaker in replica.breakers.items():
-                state.add_metric([name], BREAKER[breaker.state])
-            yield state
-            opened = {name: breaker.opened_total for name, breaker in replica.breakers.items()}
-            yield _counter("sd_breaker_opened", "Times it opened.", "breaker", opened)
+        yield from breakers(replica.breakers)
         if replica.knobs.clicks != "off":
             totals = replica.click_totals
             outcomes = {"accepted": totals.accepted, "unsure": totals.unsure, "dropped": sum(totals.dropped.values())}
-            yield _counter("sd_clicks", "Clicks by what became of them at the replica.", "outcome", outcomes)
-            yield _counter("sd_clicks_dropped", "Dropped clicks by reason.", "reason", totals.dropped)
+            yield counter("sd_clicks", "Clicks by what became of them at the replica.", "outcome", outcomes)
+            yield counter("sd_clicks_dropped", "Dropped clicks by reason.", "reason", totals.dropped)
             waiting = replica.recorder.waiting if replica.recorder is not None else 0
             yield GaugeMetricFamily("sd_clicks_buffered", "Clicks not sent yet.", waiting)
         if replica.knobs.cache == "write-behind":
@@ -67,7 +50,7 @@ def observe_replica(replica: Replica) -> None:
             yield CounterMetricFamily("sd_write_behind_stored", "Links carried to the store.", behind.stored)
             yield CounterMetricFamily("sd_write_behind_conflicts", "Acknowledged links whose code was taken.", behind.conflicts)
 
-    replica.telemetry.registry.register(_Reader(read))
+    observe(replica.telemetry, read)
 
 
 def observe_worker(telemetry: Telemetry, worker: ClickWorker) -> None:
@@ -84,7 +67,7 @@ def observe_worker(telemetry: Telemetry, worker: ClickWorker) -> None:
         yield CounterMetricFamily("sd_click_batches_dead_lettered", "Batches given up.", totals.dead_lettered_batches)
         yield CounterMetricFamily("sd_click_worker_failures", "Rounds that failed and were tried again.", totals.failures)
 
-    telemetry.registry.register(_Reader(read))
+    observe(telemetry, read)
 
 
 class Synced(Protocol):
@@ -99,43 +82,15 @@ def observe_syncs(telemetry: Telemetry, backend: str, stores: Collection[Synced]
 
     def read() -> Iterable[Metric]:
         what = "Commits that had the disk sync the log; those of checkpoints are not in it."
-        yield _counter("sd_store_syncs", what, "backend", {backend: sum(store.syncs for store in stores)})
+        yield counter("sd_store_syncs", what, "backend", {backend: sum(store.syncs for store in stores)})
 
-    telemetry.registry.register(_Reader(read))
+    observe(telemetry, read)
 
 
 def observe_messages(telemetry: Telemetry, sent: Mapping[str, Callable[[], int]]) -> None:
     """Messages this process has put into each queue. A batch of clicks is one."""
 
     def read() -> Iterable[Metric]:
-        yield _counter(
-            "sd_queue_messages", "Messages put into a queue.", "queue", {queue: count() for queue, count in sent.items()}
-        )
+        yield counter("sd_queue_messages", "Messages put into a queue.", "queue", {queue: count() for queue, count in sent.items()})
 
-    telemetry.registry.register(_Reader(read))
-
-
-def observe_refused(telemetry: Telemetry, refused: Callable[[], int]) -> None:
-    """Requests that were refused because too many were under way."""
-
-    def read() -> Iterable[Metric]:
-        yield CounterMetricFamily("sd_overload_refused", "Requests refused because too many were under way.", refused())
-
-    telemetry.registry.register(_Reader(read))
-
-
-def observe_spans(telemetry: Telemetry, totals: SpanTotals) -> None:
-    """What became of the spans of this process."""
-
-    def read() -> Iterable[Metric]:
-        outcomes = {"sent": totals.sent, "failed": totals.failed, "dropped": totals.dropped}
-        yield _counter("sd_spans", "Spans by what became of them.", "outcome", outcomes)
-
-    telemetry.registry.register(_Reader(read))
-
-
-def _counter(name: str, what: str, label: str, values: dict[str, int]) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, what, labels=[label])
-    for value, count in values.items():
-        family.add_metric([value], count)
-    return family
+    observe(telemetry, read)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from designs.building_blocks.knobs import KnobError, Knobs, knobs_to_environment
-from designs.building_blocks.processes import ProcessSpec
+from designs.building_blocks.processes import ProcessSpec, secret
 from designs.url_shortener.knobs import PREFIX, ShortenerKnobs
 
 KNOBS = ShortenerKnobs
@@ -69,13 +68,3 @@ def _process(role: str, name: str, port: int, shared: Mapping[str, str]) -> Proc
         ready_url=f"{url}/readyz",
         metrics_url=f"{url}/metrics",
     )
-
-
-def secret(data_dir: Path, name: str) -> str:
-    """The secret kept under this name in the data folder; made at random, and readable by its owner only."""
-    path = data_dir / name
-    if not path.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
-    return path.read_text()

@@ -10,19 +10,21 @@ from designs.building_blocks.cache_layers import SharedCache
 from designs.building_blocks.circuit_breaker import CircuitBreaker
 from designs.building_blocks.dead_letter_queue import DeadLetterQueue
 from designs.building_blocks.dependencies import Dependency
+from designs.building_blocks.guarded_port import Patience
 from designs.building_blocks.telemetry import Telemetry
+from designs.building_blocks.watching import answers, dependency
 from designs.url_shortener.guards import (
     REDIRECT_DEADLINE_S,
     REQUEST_DEADLINE_S,
-    Patience,
     cache_error,
+    is_outage,
     queue_error,
     store_error,
 )
 from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.links import Link
 from designs.url_shortener.settings import ShortenerSettings
-from designs.url_shortener.watching import answers, dependency, probe_redis
+from designs.url_shortener.watching import probe_redis
 
 MARKER_TTL_MS = 30_000
 PENDING_BOUND = 50_000
@@ -45,9 +47,12 @@ class RedisParts:
         self._backend = backend
         self._telemetry = telemetry
         deadline_s = knobs.cache_deadline_ms / 1000
-        self._redirects = Patience(min(REDIRECT_DEADLINE_S, deadline_s), CircuitBreaker(time.monotonic, open_s=BREAKER_OPEN_S))
-        self._requests = Patience(REQUEST_DEADLINE_S, CircuitBreaker(time.monotonic, open_s=BREAKER_OPEN_S))
+        self._redirects, self._requests = (
+            Patience("Redis", wait_s, CircuitBreaker(time.monotonic, open_s=BREAKER_OPEN_S), is_outage)
+            for wait_s in (min(REDIRECT_DEADLINE_S, deadline_s), REQUEST_DEADLINE_S)
+        )
         self.patiences = {"redis_redirects": self._redirects, "redis_requests": self._requests}
+        self.breakers = {name: each.breaker for name, each in self.patiences.items() if each.breaker is not None}
         self._sync = knobs.clicks == "sync"
         self._fast = connect(url, deadline_s)
         self.client = connect(url, backend.QUEUE_DEADLINE_S)
@@ -97,7 +102,6 @@ def watched(
 ) -> tuple[Dependency, Callable[[], Awaitable[None]]]:
     """Redis as a dependency: what is known of it without asking, and how to ask."""
     server = dependency("redis")
-    breakers = {name: patience.breaker for name, patience in redis.patiences.items()}
-    for name, each in (breakers | ({"shared_cache": breaker} if breaker is not None else {})).items():
+    for name, each in (redis.breakers | ({"shared_cache": breaker} if breaker is not None else {})).items():
         server.watch(name, lambda each=each: each.state == "closed")  # type: ignore[misc]
     return server, lambda: probe_redis(redis.ping, server, redis.patiences.values(), breaker, shared)

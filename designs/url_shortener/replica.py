@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from designs.building_blocks.background_tasks import end, kept_running
+from designs.building_blocks.background_tasks import beside_the_requests
 from designs.building_blocks.cache_layers import CacheUnavailable
 from designs.building_blocks.caching import LayeredCache
 from designs.building_blocks.circuit_breaker import CircuitBreaker
@@ -19,6 +18,7 @@ from designs.building_blocks.dead_letter_queue import DeadLetterQueue
 from designs.building_blocks.dependencies import Dependency
 from designs.building_blocks.settings import redacted
 from designs.building_blocks.telemetry import Telemetry
+from designs.building_blocks.watching import alarm
 from designs.url_shortener.click_recorder import ClickRecorder, ClickTotals
 from designs.url_shortener.click_worker import ClickWorker
 from designs.url_shortener.knobs import ShortenerKnobs
@@ -27,7 +27,6 @@ from designs.url_shortener.ports import ClickStore, LinkStore, StoreError, Visit
 from designs.url_shortener.redirects import RedirectRoute
 from designs.url_shortener.settings import ShortenerSettings
 from designs.url_shortener.shortener import Shortener
-from designs.url_shortener.watching import alarm
 from designs.url_shortener.write_behind import WriteBehindTotals
 
 REQUESTS_KEPT_US = 24 * 3600 * 1_000_000
@@ -69,15 +68,11 @@ class Replica:
 @contextlib.asynccontextmanager
 async def running(replica: Replica) -> AsyncIterator[None]:
     """Start what runs beside the requests; at the end send the clicks off, then close."""
-    # What was made so far lives as long as the process: without this, each full collection would walk all of it.
-    gc.collect()
-    gc.freeze()
     log.info("starting", settings=redacted(replica.settings), knobs=replica.knobs.model_dump())
-    tasks = [asyncio.create_task(kept_running(start, alarm)) for start in replica.background]
     try:
-        yield
+        async with beside_the_requests(replica.background, alarm):
+            yield
     finally:
-        await end(tasks)
         if replica.recorder is not None:
             await replica.recorder.flush()
         for close in replica.close:

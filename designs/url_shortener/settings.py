@@ -8,11 +8,11 @@ from pathlib import Path
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from designs.building_blocks.api_keys import checked_pairs, owners_of
 from designs.building_blocks.settings import Settings
 from designs.url_shortener.urls import host_of
 
 VERSION = "1.0"
-MIN_KEY_CHARS = 16
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "[::ffff:7f00:1]"})
 
 
@@ -58,10 +58,7 @@ class ShortenerSettings(Settings):
     @field_validator("api_keys")
     @classmethod
     def _pairs(cls, keys: SecretStr) -> SecretStr:
-        for pair in filter(None, keys.get_secret_value().split(",")):
-            owner, _, key = pair.partition(":")
-            if not owner or len(key) < MIN_KEY_CHARS:
-                raise ValueError(f"api_keys holds owner:key pairs, each key of at least {MIN_KEY_CHARS} characters")
+        checked_pairs(keys.get_secret_value())
         return keys
 
     @field_validator("public_url")
@@ -84,9 +81,8 @@ class ShortenerSettings(Settings):
         return self.data_dir / "clicks.db"
 
     def owners(self) -> dict[bytes, str]:
-        """sha256 of an API key -> its owner. Looked up by hash, so that the time says nothing about a key."""
-        pairs = (pair.partition(":") for pair in self.api_keys.get_secret_value().split(",") if pair)
-        return {hashlib.sha256(key.encode()).digest(): owner for owner, _, key in pairs}
+        """sha256 of an API key -> its owner."""
+        return owners_of(self.api_keys.get_secret_value())
 
     def own_hosts(self) -> frozenset[str]:
         """Hosts that lead back here, in the form that `urls.canonical_url` compares."""

@@ -1,42 +1,21 @@
-"""What a process notices by itself and logs once: servers that fail and come back, and background tasks that failed."""
+"""How the servers of a process are asked whether they are there."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
-
-import structlog
 
 from designs.building_blocks.cache_layers import CacheUnavailable, SharedCache
 from designs.building_blocks.circuit_breaker import CircuitBreaker
 from designs.building_blocks.deadline import within
 from designs.building_blocks.dependencies import Dependency
-from designs.url_shortener.guards import READS, WRITES, Patience
+from designs.building_blocks.guarded_port import Patience
+from designs.building_blocks.watching import PROBE_WITHIN_S
+from designs.url_shortener.guards import READS, WRITES
 from designs.url_shortener.links import Link
 from designs.url_shortener.ports import LinkStore, StoreError
-
-PROBE_WITHIN_S = 0.5
-
-log = structlog.get_logger()
-
-
-def alarm(error: Exception) -> None:
-    """A background task failed in a way that nobody foresaw."""
-    log.error("background_task_failed", exc_info=error)
-
-
-def dependency(name: str, clock: Callable[[], float] = time.monotonic) -> Dependency:
-    """A server whose changes are logged: once each, not once per request."""
-
-    def tell(server: str, degraded: bool, lasted_s: float, signals: Sequence[str]) -> None:
-        if degraded:
-            log.warning("degraded", server=server, signals=list(signals))
-        else:
-            log.warning("recovered", server=server, seconds=round(lasted_s, 3))
-
-    return Dependency(name, clock, tell)
 
 
 async def probe_store(store: LinkStore, dependency: Dependency) -> None:
@@ -65,15 +44,6 @@ async def _probe(dependency: Dependency, signal: str, ask: Callable[[], Awaitabl
         dependency.hear(signal, False)
     else:
         dependency.hear(signal, True)
-
-
-async def answers(redis: Any) -> bool:
-    """Whether this client's server answers a ping in time."""
-    try:
-        async with within(PROBE_WITHIN_S):
-            return bool(await redis.ping())
-    except Exception:  # whatever is wrong with it, it is not there
-        return False
 
 
 async def probe_redis(

@@ -22,17 +22,18 @@ from designs.building_blocks.background_tasks import end, kept_running
 from designs.building_blocks.deadline import within
 from designs.building_blocks.dependencies import keep_watch
 from designs.building_blocks.fault_hooks import FaultHooks
+from designs.building_blocks.metric_families import observe_spans
 from designs.building_blocks.telemetry import Telemetry, traces_for
+from designs.building_blocks.watching import PROBE_WITHIN_S, alarm, answers, dependency
 from designs.url_shortener.click_traces import LoggedQueue, traced_work
 from designs.url_shortener.click_worker import ClickWorker
 from designs.url_shortener.guards import CLICKS, heard_of
 from designs.url_shortener.knobs import ShortenerKnobs
-from designs.url_shortener.metrics import observe_spans, observe_syncs, observe_worker
+from designs.url_shortener.metrics import observe_syncs, observe_worker
 from designs.url_shortener.ports import StoreError
 from designs.url_shortener.queue_parts import SERVER_OF, open_click_queue
 from designs.url_shortener.settings import VERSION, ShortenerSettings
 from designs.url_shortener.store_parts import StoreParts
-from designs.url_shortener.watching import PROBE_WITHIN_S, alarm, answers, dependency
 
 QUEUE_VERBS = ("receive", "done", "retry_later", "park")
 VISITORS = "visitors"
