@@ -96,6 +96,12 @@ DESIGNS: dict[str, Design] = {
         question="Turn long URLs into short codes, redirect in a millisecond, count the clicks, and never hand out a code twice.",
         module="designs.url_shortener",
     ),
+    "rate_limiter": Design(
+        name="rate_limiter",
+        title="Rate limiter",
+        question="Say of each request whether it may pass, for many servers by one limit, within a millisecond and exactly.",
+        module="designs.rate_limiter",
+    ),
 }
 
 

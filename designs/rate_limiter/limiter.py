@@ -107,7 +107,7 @@ class Limiter:
         if not met:
             self.totals.unmatched += 1
             return Verdict(True)
-        return self._counted(domain, await self._asked(met, self._store.take, self._fallback.take))
+        return self._counted(domain, met, await self._asked(met, self._store.take, self._fallback.take))
 
     @property
     def rules(self) -> RuleSet:
@@ -141,7 +141,7 @@ class Limiter:
             lambda demands: self._store.acquire(demands, token),
             lambda demands: self._fallback.acquire(demands, token),
         )
-        return self._counted(request.domain, asked)
+        return self._counted(request.domain, met, asked)
 
     async def renew(self, request: Request, token: str) -> bool:
         """False when a lease had run out. Raises `StoreError`."""
@@ -178,10 +178,12 @@ class Limiter:
         decided = zip(met, taken.decisions, strict=True)
         return Verdict(taken.allowed, tuple(RuleDecision(each.rule.name, said, each.demand) for each, said in decided))
 
-    def _counted(self, domain: str, verdict: Verdict) -> Verdict:
-        for rule in verdict.rules:
+    def _counted(self, domain: str, met: Sequence[Applied], verdict: Verdict) -> Verdict:
+        for each, rule in zip(met, verdict.rules, strict=True):
             outcome = "allowed" if rule.decision.allowed else "shadow_refused" if rule.shadow else "refused"
             self.totals.decisions[domain, rule.rule, outcome] += 1
+            if rule.degraded:
+                self.totals.degraded[domain, rule.rule, each.rule.on_store_down] += 1
         return verdict
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ LOOK_EVERY_S = 1.0
 MAX_CHARS = 256 * 1024
 MAX_DOMAINS = 1_000
 MAX_RULES = 200  # of a domain: a request looks at each
+MAX_TOGETHER = 16  # that can apply to one request: they are decided in one script, which has room for so many
 MAX_TIERS = 50
 MAX_MATCH = 16
 MAX_VALUE_CHARS = 256
@@ -88,7 +90,26 @@ def _domain(name: str, part: _Part, defaults: Defaults) -> Domain:
         if rule.name in rules:
             each.refuse(f"there are two rules {rule.name} in this domain; each needs a name of its own")
         rules[rule.name] = rule
+    for kind in (Limit, Slots):
+        together = _most_together([rule for rule in rules.values() if isinstance(rule.limit, kind)])
+        if together > MAX_TOGETHER:
+            listed.refuse(f"{together} of these rules could apply to one request; {MAX_TOGETHER} are decided at once at most")
     return Domain(name, tuple(rules.values()), _mode(part))
+
+
+def _most_together(rules: Sequence[Rule]) -> int:
+    """At most so many of the rules apply to any one request: two that want different values of a key never do.
+
+    Each rule stands under the first value it wants, so this may be more than can really be, and never less.
+    """
+    everywhere, wanted = 0, defaultdict[str, Counter[str]](Counter)
+    for rule in rules:
+        first = next(((key, value) for key, value in rule.match.items() if value != ANY), None)
+        if first is None:
+            everywhere += 1
+        else:
+            wanted[first[0]][first[1]] += 1
+    return everywhere + sum(max(values.values()) for values in wanted.values())
 
 
 def _rule(domain: str, part: _Part, defaults: Defaults) -> Rule:
@@ -345,7 +366,7 @@ class RuleFile:
         self._path = path
         self._defaults = Defaults(default_algorithm, default_on_store_down, leased)
         self._tell = tell
-        self.reloads: dict[Outcome, int] = {"loaded": 0, "refused": 0}
+        self.reloads: dict[str, int] = {"loaded": 0, "refused": 0}
         self._seen = _seen(path)
         self._rules = self._read()
 

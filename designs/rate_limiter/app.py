@@ -1,0 +1,59 @@
+"""The ASGI application of one replica: routes, error documents and middleware."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from designs.building_blocks.body_limit import BodyLimit
+from designs.building_blocks.concurrency_limit import ConcurrencyLimit
+from designs.building_blocks.metric_families import observe_refused, observe_spans
+from designs.building_blocks.problem_details import install
+from designs.building_blocks.telemetry import Telemetry, Timing, traces_for
+from designs.rate_limiter import api
+from designs.rate_limiter.assembly import assemble
+from designs.rate_limiter.knobs import LimiterKnobs
+from designs.rate_limiter.operations import operations
+from designs.rate_limiter.replica import running
+from designs.rate_limiter.settings import VERSION, LimiterSettings
+
+BODY_LIMIT_BYTES = 256 * 1024
+MAX_UNDER_WAY = 1_000  # the server's own limit lies above
+
+
+def create_app(knobs: LimiterKnobs, settings: LimiterSettings, clock_us: Callable[[], int] | None = None) -> ASGIApp:
+    """The ASGI application of one replica; it connects when its lifespan starts. Raises ValueError for what it can't do without."""
+    traces = traces_for("rate_limiter", settings.process_name, knobs.traces, settings.traces_endpoint)
+    telemetry = Telemetry("rate_limiter", VERSION, metrics=knobs.metrics == "on", traces=traces)
+    replica = assemble(knobs, settings, telemetry, clock_us or (lambda: time.time_ns() // 1000))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with running(replica):
+            yield
+
+    app = FastAPI(
+        title="Rate limiter",
+        version=VERSION,
+        description="Says whether a request may pass, by the rules of a file. Errors are RFC 9457 problem documents.",
+        lifespan=lifespan,
+    )
+    app.state.services = replica
+    install(app, api.PROBLEMS)
+    for router in (operations, api.api, api.admin):
+        app.include_router(router)
+    timing = Timing(app, telemetry.http_seconds)
+    served = ConcurrencyLimit(BodyLimit(timing, BODY_LIMIT_BYTES), MAX_UNDER_WAY)
+    observe_refused(telemetry, lambda: served.refused)
+    if traces is None:
+        return served
+    from designs.building_blocks.tracing import TracedRequests
+
+    observe_spans(telemetry, traces.totals)
+    replica.close.append(lambda: asyncio.to_thread(traces.stop))
+    return TracedRequests(served, traces)

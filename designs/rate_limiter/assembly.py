@@ -1,0 +1,75 @@
+"""The composition root: which backends stand behind the port, as knobs and settings ask. Only here do core and backends meet."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import structlog
+
+from designs.building_blocks.dependencies import keep_watch
+from designs.building_blocks.fault_hooks import FaultHooks
+from designs.building_blocks.telemetry import Telemetry
+from designs.rate_limiter.headers import headers_of
+from designs.rate_limiter.knobs import LimiterKnobs
+from designs.rate_limiter.limiter import Limiter
+from designs.rate_limiter.metrics import observe_replica
+from designs.rate_limiter.replica import Replica
+from designs.rate_limiter.rule_file import Outcome, RuleFile
+from designs.rate_limiter.settings import LimiterSettings
+from designs.rate_limiter.store_parts import StoreParts
+
+log = structlog.get_logger()
+
+
+def assemble(knobs: LimiterKnobs, settings: LimiterSettings, telemetry: Telemetry, clock_us: Callable[[], int]) -> Replica:
+    """Choose the backends and put the replica together; nothing is started. Raises ValueError for what can't be done without."""
+    hooks = FaultHooks.open(settings.fault_file) if settings.fault_file is not None else None
+    if hooks is not None:
+        clock_us = hooks.clock_us(clock_us)
+        telemetry.observe_faults(hooks)
+    rule_file = RuleFile(
+        settings.rules, knobs.algorithm, knobs.on_store_down, leased=knobs.store == "local_lease", tell=_tell_of_rules
+    )
+    stores = StoreParts(knobs, settings, telemetry, clock_us, hooks)
+    limiter = Limiter(stores.store, stores.fallback, rule_file.rules)
+    replica = Replica(
+        knobs,
+        settings,
+        telemetry,
+        limiter,
+        rule_file,
+        partial(headers_of, style=knobs.headers, pk_key=settings.partition_key(), clock_us=clock_us),
+        settings.callers(),
+        settings.admin_key.get_secret_value() if settings.admin_key is not None else None,
+        stores.memories,
+        lease=stores.lease,
+        breakers=stores.breakers,
+        dependencies={stores.server.name: stores.server},
+        probes={stores.server.name: stores.probe},
+        background=[telemetry.loop_lag.watch, rule_file.watch, lambda: keep_watch(stores.server, stores.probe)],
+        close=[stores.close],
+    )
+    if settings.grpc_port is not None:
+        replica.start_envoy = _envoy(replica, settings, settings.grpc_port)
+    telemetry.dependencies.extend(replica.dependencies.values())
+    observe_replica(replica)
+    return replica
+
+
+def _envoy(replica: Replica, settings: LimiterSettings, port: int) -> Callable[[], Awaitable[Any]]:
+    """Envoy's rate limit service, to be started with the replica."""
+    try:
+        from designs.rate_limiter import envoy_service
+    except ModuleNotFoundError as error:
+        raise ValueError(f"setting RATE_LIMITER_GRPC_PORT needs the extra system-designs[grpc]: {error}") from None
+    key = settings.grpc_key.get_secret_value() if settings.grpc_key is not None else ""
+    return lambda: envoy_service.serve(replica.limiter, settings.grpc_host, port, tell=replica.tell, secret=key)
+
+
+def _tell_of_rules(outcome: Outcome, what: str) -> None:
+    if outcome == "refused":
+        log.error("rules_refused", reason=what)
+    else:
+        log.info("rules_loaded", version=what)

@@ -1,0 +1,112 @@
+"""The store side of the composition: who counts, as the knob `store` chose, how long a decision waits for it, and the watch on it.
+
+    memory        this process; nothing to wait for
+    sqlite        `limits.db`, shared by the processes of one machine
+    redis         one Redis, shared by all
+    local_lease   units leased from Redis in blocks and spent here; the deadline is on the leasing
+
+Each call has `deadline_ms`. After five failures in ten seconds the store is left alone for a second, and then asked by one request
+or by the watch, whichever comes first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from designs.building_blocks.circuit_breaker import CircuitBreaker
+from designs.building_blocks.deadline import within
+from designs.building_blocks.fault_hooks import FaultHooks
+from designs.building_blocks.guarded_port import Patience
+from designs.building_blocks.telemetry import Telemetry
+from designs.building_blocks.watching import PROBE_WITHIN_S, dependency
+from designs.rate_limiter.backends.memory import MemoryLimitStore
+from designs.rate_limiter.knobs import LimiterKnobs
+from designs.rate_limiter.ports import LimitStore, StoreError
+from designs.rate_limiter.settings import LimiterSettings
+
+VERBS = ("take", "peek", "give_back", "reset", "acquire", "renew", "release")
+CALLS = "calls"  # signal of the store
+
+
+class StoreParts:
+    """The store of one process: `store` is what a decision asks, `fallback` what it asks instead, `lease` set where it leases."""
+
+    def __init__(
+        self,
+        knobs: LimiterKnobs,
+        settings: LimiterSettings,
+        telemetry: Telemetry,
+        clock_us: Callable[[], int],
+        hooks: FaultHooks | None,
+    ) -> None:
+        self.server = dependency("redis" if knobs.needs_redis else "store")
+        self.fallback = MemoryLimitStore(clock_us, knobs.memory_keys)
+        self.memories = [self.fallback]
+        self.lease: Any = None
+        breaker = CircuitBreaker(time.monotonic) if knobs.breaker == "on" else None
+        self.breakers = {"store": breaker} if breaker is not None else {}
+        self._patience = Patience(_NAMES[knobs.store], knobs.deadline_ms / 1000, breaker, _is_outage, self._heard)
+        self._plain: Any = self._opened(knobs, settings, clock_us)
+        slowed = hooks.slowed(self._plain, VERBS) if hooks is not None else self._plain
+        timed = telemetry.timed_port(slowed, "redis" if knobs.needs_redis else knobs.store, VERBS)
+        waits = knobs.store != "memory" or hooks is not None
+        self.store: LimitStore = self._patience.guard(timed, VERBS, _store_error) if waits else timed
+        if breaker is not None:
+            self.server.watch("breaker", lambda: breaker.state == "closed")
+        if knobs.store == "local_lease":
+            from designs.rate_limiter.backends.local_lease import LocalLeaseStore
+
+            self.lease = LocalLeaseStore(self.store, knobs.lease_size, int(knobs.lease_ms * 1000), clock_us)
+            self.store = self.lease
+
+    def _opened(self, knobs: LimiterKnobs, settings: LimiterSettings, clock_us: Callable[[], int]) -> LimitStore:
+        if knobs.store == "memory":
+            memory = MemoryLimitStore(clock_us, knobs.memory_keys)
+            self.memories.append(memory)
+            return memory
+        if knobs.store == "sqlite":
+            from designs.rate_limiter.backends.sqlite import SqliteLimitStore
+
+            sqlite: LimitStore = SqliteLimitStore(settings.limits_file, clock_us)
+            return sqlite
+        if settings.redis_url is None:
+            raise ValueError(f"store={knobs.store} needs Redis; set REDIS_URL, or choose store=memory or sqlite")
+        from designs.building_blocks.redis_connection import connect
+        from designs.rate_limiter.backends.redis import RedisLimitStore
+
+        # The guard gives up first: the driver's own time-out is for pings, and for what is left of a call that was given up.
+        client = connect(settings.redis_url.get_secret_value(), max(PROBE_WITHIN_S, knobs.deadline_ms / 1000))
+        return RedisLimitStore(client, clock_us if knobs.clock == "client" else None)
+
+    def _heard(self, well: bool) -> None:
+        self.server.hear(CALLS, well)
+
+    async def probe(self) -> None:
+        """Ask the store itself whether it is there, and be the probe of a half-open breaker where no request comes to be it."""
+        began_s = time.monotonic()
+        try:
+            async with within(PROBE_WITHIN_S):
+                await self._plain.ping()
+            well = True
+        except (StoreError, TimeoutError):
+            well = False
+        self._patience.probed(well, time.monotonic() - began_s)
+        self.server.probed(well)
+
+    async def close(self) -> None:
+        await (self.lease or self.store).close()
+        await self.fallback.close()
+
+
+_NAMES = {"memory": "the memory of this process", "sqlite": "SQLite", "redis": "Redis", "local_lease": "Redis"}
+
+
+def _store_error(sentence: str, may_have_happened: bool) -> StoreError:
+    return StoreError(sentence, may_have_happened=may_have_happened)
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether the store could not, in contrast to what a limit can't have, and to a bug of ours."""
+    return isinstance(error, StoreError)
