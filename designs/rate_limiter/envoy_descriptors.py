@@ -23,7 +23,6 @@ from designs.rate_limiter.ports import Demand
 from designs.rate_limiter.rules import Applied, RuleSet, applied
 
 TIER = "tier"
-MAX_HITS = 1 << 52  # more than any limit allows, and exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +35,12 @@ class Descriptor:
 
 def met_by(rules: RuleSet, domain: str, descriptor: Descriptor) -> list[Applied]:
     """The rules that apply to this descriptor. Never a concurrency limit: Envoy does not say when a request has ended."""
-    tier = descriptor.entries.get(TIER, "")
-    found = applied(rules, domain, descriptor.entries, tier, min(descriptor.hits, MAX_HITS))
     keys = descriptor.entries.keys() | {TIER}
-    return [each for each in found if isinstance(each.demand, Demand) and each.rule.match.keys() | {TIER} == keys]
+    return [
+        replace(each, demand=_costing(each.demand, descriptor.hits))
+        for each in applied(rules, domain, descriptor.entries, descriptor.entries.get(TIER, ""), 1)
+        if isinstance(each.demand, Demand) and each.rule.match.keys() | {TIER} == keys
+    ]
 
 
 def together(met: Iterable[Sequence[Applied]]) -> list[Applied]:
@@ -57,8 +58,13 @@ def together(met: Iterable[Sequence[Applied]]) -> list[Applied]:
 def _both(one: Applied, other: Applied) -> Applied:
     assert isinstance(one.demand, Demand)
     assert isinstance(other.demand, Demand)
-    limit = min(one.demand.limit, other.demand.limit, key=_room)
-    return replace(one, demand=replace(one.demand, limit=limit, cost=min(one.demand.cost + other.demand.cost, MAX_HITS)))
+    tighter = replace(one.demand, limit=min(one.demand.limit, other.demand.limit, key=_room))
+    return replace(one, demand=_costing(tighter, one.demand.cost + other.demand.cost))
+
+
+def _costing(demand: Demand, hits: int) -> Demand:
+    """Hits are 64 bits wide, and can be the bytes of a body: more than a limit ever allows is one more than that."""
+    return replace(demand, cost=min(hits, demand.limit.burst + 1))
 
 
 def _room(limit: Limit) -> tuple[int, float]:

@@ -13,6 +13,8 @@ What is asked and what is answered:
     a limit in a descriptor                                 INVALID_ARGUMENT: limits are the rule file's, where they are reviewed;
                                                             two callers could count one key by two limits. Name a tier instead
     what only a wrong configuration can ask                 INVALID_ARGUMENT with a sentence
+    more rules apply than one round trip decides            OVER_LIMIT, counted as TOO_MANY_RULES; which rules apply, a client may
+                                                            have a hand in
     more than `max_calls` at once, a message too large      RESOURCE_EXHAUSTED, and Envoy's failure_mode_deny decides
     a mistake of ours                                       INTERNAL, likewise
 
@@ -45,6 +47,7 @@ from designs.rate_limiter.envoy_descriptors import Descriptor, met_by, together
 from designs.rate_limiter.headers import Headers, headers_of, nearest_to_its_end, problem_of
 from designs.rate_limiter.limiter import Limiter, RuleDecision, Verdict
 from designs.rate_limiter.ports import Demand
+from designs.rate_limiter.rule_file import MAX_TOGETHER
 
 SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
 HEALTH = "grpc.health.v1.Health"
@@ -95,7 +98,7 @@ async def serve(
 
 
 class EnvoyService:
-    """`port` is where it listens; `calls` counts its answers by their code: OK, OVER_LIMIT, or the name of a gRPC status.
+    """`port` is where it listens; `calls` counts its answers: OK, OVER_LIMIT, TOO_MANY_RULES, or the name of a gRPC status.
 
     Runs on the event loop that started it, uvloop or asyncio's.
     """
@@ -140,7 +143,6 @@ class EnvoyService:
         except Exception:
             log.exception("envoy_call_failed")
             await self._abort(context, _Code.INTERNAL, "something went wrong here; whether units were taken is not known")
-        self.calls[rls_pb2.RateLimitResponse.Code.Name(response.overall_code)] += 1
         return bytes(response.SerializeToString())
 
     async def _abort(self, context: Any, code: grpc.StatusCode, sentence: str) -> NoReturn:
@@ -159,7 +161,13 @@ class EnvoyService:
         domain, descriptors = call_of(raw)
         rules = self._limiter.rules  # one rule set for the whole call
         met = [met_by(rules, domain, descriptor) for descriptor in descriptors]
-        verdict = await self._limiter.check_met(domain, together(met))
+        asked = together(met)
+        if len(asked) > MAX_TOGETHER:
+            self.calls["TOO_MANY_RULES"] += 1
+            over = rls_pb2.RateLimitResponse.DescriptorStatus(code=rls_pb2.RateLimitResponse.OVER_LIMIT)
+            return rls_pb2.RateLimitResponse(overall_code=over.code, statuses=[over] * len(descriptors))
+        verdict = await self._limiter.check_met(domain, asked)
+        self.calls["OK" if verdict.allowed else "OVER_LIMIT"] += 1
         said = {rule.demand.key: rule for rule in verdict.rules}
         statuses = [status_of([said[each.demand.key] for each in one]) for one in met]
         return response_of(verdict, statuses, self._tell(verdict))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from designs.rate_limiter.backends.memory import MemoryLimitStore
-from designs.rate_limiter.envoy_descriptors import MAX_HITS, Descriptor, met_by, together
+from designs.rate_limiter.envoy_descriptors import Descriptor, met_by, together
 from designs.rate_limiter.limits import ALGORITHM_NAMES, WITH_BURST, AlgorithmName, Limit, Slots
 from designs.rate_limiter.ports import Demand
 from designs.rate_limiter.rules import Applied, Domain, Rule, RuleSet
@@ -92,8 +92,8 @@ def test_what_is_asked_has_each_key_once_and_loses_no_hit(asked: list[Descriptor
     assert len(keys) == len(set(keys))
     assert set(keys) == {each.demand.key for one in each_met for each in one}
     for one in demands:
-        hits = [demand(each).cost for found in each_met for each in found if each.demand.key == one.key]
-        assert one.cost == min(sum(hits), MAX_HITS)
+        hits = [each.hits for each, found in zip(asked, each_met, strict=True) for rule in found if rule.demand.key == one.key]
+        assert one.cost == min(sum(hits), one.limit.burst + 1)
 
 
 @given(st.dictionaries(words, values, min_size=1))

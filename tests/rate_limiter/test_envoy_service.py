@@ -21,6 +21,7 @@ from designs.rate_limiter.envoy_service import MAX_BYTES, MAX_DESCRIPTORS, MAX_E
 from designs.rate_limiter.limiter import Limiter, Request
 from designs.rate_limiter.limits import Limit
 from designs.rate_limiter.ports import Demand, StoreError, Taken
+from designs.rate_limiter.rule_file import MAX_TOGETHER
 from designs.rate_limiter.rules import Domain, Rule, RuleSet
 
 OK, OVER_LIMIT = rls_pb2.RateLimitResponse.OK, rls_pb2.RateLimitResponse.OVER_LIMIT
@@ -232,6 +233,19 @@ def test_a_domain_that_nobody_has_is_ok_without_a_limit_and_the_store_is_not_ask
             assert (said.overall_code, list(said.statuses)) == (OK, [rls_pb2.RateLimitResponse.DescriptorStatus(code=OK)])
             assert here.store.takes == 0
             assert here.limiter.totals.unmatched == 1
+
+    asyncio.run(scene())
+
+
+def test_more_rules_than_one_round_trip_decides_are_over_limit_and_no_error_that_lets_through() -> None:
+    async def scene() -> None:
+        async with asking() as here:
+            most = [{"user": str(n)} for n in range(MAX_TOGETHER - 2)]
+            assert (await here.ask(*most, {"pair": "p"})).overall_code == OK
+            over = await here.ask(*most, {"pair": "p"}, {"tenant": "t"})
+            assert (over.overall_code, len(over.statuses)) == (OVER_LIMIT, MAX_TOGETHER)
+            assert here.store.takes == 1
+            assert here.service.calls == {"OK": 1, "TOO_MANY_RULES": 1}
 
     asyncio.run(scene())
 
