@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from designs.rate_limiter.backends.memory import MemoryLimitStore
+from designs.rate_limiter.backends.memory import MemoryLimitStore, _shared_bucket
 from designs.rate_limiter.envoy_descriptors import Descriptor, met_by, together
 from designs.rate_limiter.limits import ALGORITHM_NAMES, WITH_BURST, AlgorithmName, Limit, Slots
 from designs.rate_limiter.ports import Demand
@@ -115,3 +115,18 @@ def test_more_hits_than_any_limit_has_are_refused_for_ever_and_take_nothing(algo
     assert (taken.allowed, taken.decisions[0].retry_after_us) == (False, None)
     assert asyncio.run(store.take([Demand(most.demand.bucket, most.demand.item, limit, 10)])).allowed
     assert algorithm in WITH_BURST or limit.burst == limit.quota
+
+
+def test_two_keys_of_one_rule_in_one_call_both_count_where_a_full_memory_makes_them_share() -> None:
+    async def scene() -> None:
+        store = MemoryLimitStore(lambda: 1_800_000_000_000_000, max_keys=1)
+        await store.take([Demand("{demo}:gcra1:other", "filler", FREE)])
+        rules = rule_set(Rule("r", {"user": "*"}, FREE))
+        call = [met_by(rules, "demo", Descriptor({"user": user}, 1)) for user in map(str, range(200))]
+        demands = {_shared_bucket(demand(each).bucket, demand(each).item): demand(each) for [each] in call}
+        first = next(demand(each) for [each] in call if demand(each) not in demands.values())
+        twin = demands[_shared_bucket(first.bucket, first.item)]
+        passed = [(await store.take([first, twin])).allowed for _ in range(10)]
+        assert passed == [True] * 5 + [False] * 5
+
+    asyncio.run(scene())

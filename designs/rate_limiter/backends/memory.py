@@ -106,9 +106,13 @@ class MemoryLimitStore:
     def _decided(self, demands: Sequence[Demand], spend: bool) -> Taken:
         now_us = self._clock_us()
         found: list[tuple[Demand, str, State, State | None]] = []
+        so_far: dict[str, State] = {}  # within this call: two keys of one rule may share a bucket, and then both count in it
         for demand in demands:
             key, state = self._found(demand, now_us)
+            state = so_far.get(key, state)
             after = ALGORITHMS[demand.limit.algorithm].take(demand.limit, state, now_us, demand.cost)
+            if after is not None:
+                so_far[key] = after
             found.append((demand, key, state, after))
         allowed = all(after is not None or demand.shadow for demand, _, _, after in found)
         decisions = []
