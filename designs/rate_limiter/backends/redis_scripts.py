@@ -33,20 +33,20 @@ Kind: TypeAlias = Literal["take", "shadow", "read"]
 MAX_TOGETHER = 16  # a Lua function has 200 local variables
 
 # What a script calls the time. A client's is its first argument, and then keys live longer by what clocks may differ.
-STORE_TIME = "local t = redis.call('TIME')\nlocal now = t[1] * 1000000 + t[2]\n"
-CLIENT_TIME = "local now = tonumber(ARGV[1])\n"
+STORE_TIME = "local t = call('TIME')\nlocal now = t[1] * 1000000 + t[2]\n"
+CLIENT_TIME = "local now = ARGV[1] + 0\n"
 CLIENT_SLACK_MS = 3_600_000
 
 # In a fragment @ is the number of the demand, KEY its key and A1, A2, ... its arguments. `look` finds what `ok` asks about.
 
 _TAT = """
-local tat@ = tonumber(redis.call('GET', KEY) or 0)
+local tat@ = (call('GET', KEY) or 0) + 0
 if tat@ < now then tat@ = now end
 """
 # LEVEL, CARRIED and PASSED: of a key that was never seen, into another unit, after the time that has passed.
 _LEVEL = """
 local level@, at@ = EMPTY, now
-local found@ = redis.call('GET', KEY)
+local found@ = call('GET', KEY)
 if found@ then
   local level, at, was = struct.unpack('<ddd', found@)
   if was ~= A2 then level = CARRIED end
@@ -66,7 +66,7 @@ _POURED = (
 )
 _FIXED = """
 local start@, used@ = now - now % A1, 0
-local found@ = redis.call('GET', KEY)
+local found@ = call('GET', KEY)
 if found@ then
   local start, used = struct.unpack('<dd', found@)
   if start >= start@ then start@, used@ = start, used end
@@ -79,7 +79,7 @@ local start@, used@, before@ = at@ - at@ % A1, 0, 0
 _SLIDING = (
     _TICKS
     + """
-local found@ = redis.call('GET', KEY)
+local found@ = call('GET', KEY)
 if found@ then
   local was, used, before = struct.unpack('<ddd', found@)
   was = math.floor(was / A2)
@@ -92,35 +92,36 @@ _WEIGHED = "before@ * (A1 - math.max(0, at@ - start@)) + (used@ + A4) * A1 <= A3
 _SLIDING_LIFE = "(math.max(at@, start@) - math.max(at@, start@) % A1 + 2 * A1) * A2 - now"
 # Those that are over stand in front: a search that doubles its step finds the first of the others, usually at once.
 _LOG = """
-local length@, gone@, frees@, last@ = redis.call('LLEN', KEY), 0, 0, 0
+local length@, gone@, frees@, last@ = call('LLEN', KEY), 0, 0, 0
 local till@, step@ = length@, 1
 while gone@ < till@ do
   local at = math.min(gone@ + step@, till@) - 1
-  if tonumber(redis.call('LINDEX', KEY, at)) <= now - A1 then
+  if tonumber(call('LINDEX', KEY, at)) <= now - A1 then
     gone@, step@ = at + 1, step@ * 2
   else
     till@, step@ = at, math.max(1, math.floor(step@ / 2))
   end
 end
 local used@ = length@ - gone@
-if used@ > 0 then last@ = tonumber(redis.call('LINDEX', KEY, -1)) end
-if used@ > 0 and used@ + A3 > A2 then frees@ = tonumber(redis.call('LINDEX', KEY, length@ + A3 - A2 - 1) or 0) end
+if used@ > 0 then last@ = tonumber(call('LINDEX', KEY, -1)) end
+if used@ > 0 and used@ + A3 > A2 then frees@ = tonumber(call('LINDEX', KEY, length@ + A3 - A2 - 1) or 0) end
 """
-_LOG_PRUNE = "if gone@ > 0 then redis.call('LTRIM', KEY, gone@, -1) end\n"
+_LOG_PRUNE = "if gone@ > 0 then call('LTRIM', KEY, gone@, -1) end\n"
 _LOG_TAKE = """
 local stamp = math.max(now, last@)
 local stamps = {}
 for n = 1, math.min(A3, 1000) do stamps[n] = stamp end
-for first = 1, A3, 1000 do redis.call('RPUSH', KEY, unpack(stamps, 1, math.min(1000, A3 - first + 1))) end
+for first = 1, A3, 1000 do call('RPUSH', KEY, unpack(stamps, 1, math.min(1000, A3 - first + 1))) end
 used@, frees@, last@ = used@ + A3, 0, stamp
-redis.call('PEXPIRE', KEY, LIFE(stamp + A1 - now))
+local left = stamp + A1 - now
+call('PEXPIRE', KEY, MS)
 """
 # Two slots take turns; which one is this window's follows from its number, so that nothing moves when a window ends.
 _SKETCH = (
     _TICKS
     + f"""
 local cell@ = {{A5, A6, A7, A8}}
-local head@, got@ = redis.call('GETRANGE', KEY, 0, 7), {{}}
+local head@, got@ = call('GETRANGE', KEY, 0, 7), {{}}
 local was@ = #head@ == 8 and math.floor(struct.unpack('<d', head@) / A2) or -2 * A1
 if was@ > start@ then start@ = was@ end
 local here@ = (start@ / A1) % 2
@@ -131,7 +132,7 @@ if was@ >= start@ - A1 then
     ask[#ask + 1] = 'u32'
     ask[#ask + 1] = '#' .. (2 + slot * {CELLS} + cell@[row])
   end end
-  got@ = redis.call(unpack(ask))
+  got@ = call(unpack(ask))
   local least = {{4294967295, 4294967295}}
   for row = 1, {DEPTH} do
     least[1] = math.min(least[1], got@[row])
@@ -144,9 +145,9 @@ end
 _SKETCH_TAKE = f"""
 used@ = used@ + A4
 if was@ < start@ then
-  if was@ < start@ - A1 then redis.call('DEL', KEY) end
-  redis.call('SETRANGE', KEY, 8 + here@ * {CELLS * 4}, string.rep('\0', {CELLS * 4}))
-  redis.call('SETRANGE', KEY, 0, struct.pack('<d', start@ * A2))
+  if was@ < start@ - A1 then call('DEL', KEY) end
+  call('SETRANGE', KEY, 8 + here@ * {CELLS * 4}, string.rep('\0', {CELLS * 4}))
+  call('SETRANGE', KEY, 0, struct.pack('<d', start@ * A2))
 end
 local raise = {{'BITFIELD', KEY}}
 for row = 1, {DEPTH} do
@@ -157,8 +158,9 @@ for row = 1, {DEPTH} do
     raise[#raise + 1] = used@
   end
 end
-if #raise > 2 then redis.call(unpack(raise)) end
-redis.call('PEXPIRE', KEY, LIFE({_SLIDING_LIFE}))
+if #raise > 2 then call(unpack(raise)) end
+local left = {_SLIDING_LIFE}
+call('PEXPIRE', KEY, MS)
 """
 
 
@@ -177,13 +179,16 @@ class Fragments:
     give_back: str = ""
 
 
-_KEEP_TAT = "redis.call('SET', KEY, tat@, 'PX', LIFE(tat@ - now))\n"
-_KEEP_TOKENS = "at@ = now\nredis.call('SET', KEY, struct.pack('<ddd', level@, now, A2), 'PX', LIFE((A3 - level@) / A1))\n"
-_KEEP_POURED = "at@ = now\nredis.call('SET', KEY, struct.pack('<ddd', level@, now, A2), 'PX', LIFE(level@ / A1))\n"
+_KEEP_TAT = "local left = tat@ - now\ncall('SET', KEY, tat@, 'PX', MS)\n"
+_KEEP_TOKENS = "at@ = now\nlocal left = (A3 - level@) / A1\ncall('SET', KEY, struct.pack('<ddd', level@, now, A2), 'PX', MS)\n"
+_KEEP_POURED = "at@ = now\nlocal left = level@ / A1\ncall('SET', KEY, struct.pack('<ddd', level@, now, A2), 'PX', MS)\n"
 _KEEP_FIXED = """local till = math.max(now, start@)
-redis.call('SET', KEY, struct.pack('<dd', start@, used@), 'PX', LIFE(till - till % A1 + A1 - now))
+local left = till - till % A1 + A1 - now
+call('SET', KEY, struct.pack('<dd', start@, used@), 'PX', MS)
 """
-_KEEP_SLIDING = f"redis.call('SET', KEY, struct.pack('<ddd', start@ * A2, used@, before@), 'PX', LIFE({_SLIDING_LIFE}))\n"
+_KEEP_SLIDING = f"""local left = {_SLIDING_LIFE}
+call('SET', KEY, struct.pack('<ddd', start@ * A2, used@, before@), 'PX', MS)
+"""
 
 _GCRA = Fragments(
     2,
@@ -235,7 +240,7 @@ FRAGMENTS: Mapping[AlgorithmName, Fragments] = {
         "used@ + A3 <= A2",
         _LOG_PRUNE + _LOG_TAKE,
         ("used@", "frees@", "last@"),
-        _LOG_PRUNE + "if used@ > 0 then redis.call('RPOP', KEY, math.min(used@, A3)) end\n",
+        _LOG_PRUNE + "if used@ > 0 then call('RPOP', KEY, math.min(used@, A3)) end\n",
     ),
     "sketch": Fragments(8, _SKETCH, _WEIGHED, _SKETCH_TAKE, ("start@ * A2", "used@", "before@")),
 }
@@ -264,7 +269,8 @@ def take_script(demands: tuple[tuple[AlgorithmName, Kind], ...], *, client_time:
         views += [_placed(view, number) for view in fragments.view]
         at += fragments.arguments
     body = f"if {' and '.join(counts) or 'true'} then\n{''.join(takes)}end\n" if takes else ""
-    return f"{_clock(client_time)}{''.join(looks)}{body}return {{{' + '.join(passed)}, now, {', '.join(views)}}}"
+    text = f"{''.join(looks)}{body}return {{{' + '.join(passed)}, now, {', '.join(views)}}}"
+    return _whole(text, client_time=client_time)
 
 
 @lru_cache(maxsize=4096)
@@ -275,24 +281,25 @@ def give_back_script(algorithms: tuple[AlgorithmName, ...], *, client_time: bool
         fragments = FRAGMENTS[name]
         text += _placed(_arguments(fragments.arguments, at) + fragments.look + fragments.give_back, number)
         at += fragments.arguments
-    return _clock(client_time) + text + "return 1"
+    return _whole(text + "return 1", client_time=client_time)
 
 
 def _arguments(count: int, at: int) -> str:
     names = ", ".join(f"A{n}" for n in range(1, count + 1))
-    return f"local {names} = {', '.join(f'tonumber(ARGV[{at + n}])' for n in range(1, count + 1))}\n"
+    return f"local {names} = {', '.join(f'ARGV[{at + n}] + 0' for n in range(1, count + 1))}\n"
 
 
 def _placed(text: str, number: int) -> str:
-    """The fragment for the demand of this number: names of its own, and `LIFE(us)` as a life in ms that is never shorter."""
+    """The fragment for the demand of this number: with names of its own."""
     text = re.sub(r"\bA(\d)\b", rf"a{number}_\1", text)
     return text.replace("@", str(number)).replace("KEY", f"KEYS[{number}]")
 
 
-def _clock(client_time: bool) -> str:
-    slack = f" + {CLIENT_SLACK_MS}" if client_time else ""
-    life = f"local function LIFE(us) return math.ceil(us / 1000) + 1{slack} end\n"
-    return (CLIENT_TIME if client_time else STORE_TIME) + life
+def _whole(text: str, *, client_time: bool) -> str:
+    """The script, with what every one begins with. `MS` is the life in ms of what ends `left` us from now: longer, never shorter."""
+    slack_ms = CLIENT_SLACK_MS if client_time else 0
+    text = text.replace("MS", f"(left - left % 1000) / 1000 + {2 + slack_ms}")
+    return "local call = redis.call\n" + (CLIENT_TIME if client_time else STORE_TIME) + text
 
 
 # Slots. KEYS: one sorted set for each limit. ARGV: [now,] token, then for each limit: slots, lease in us, 1 for a shadow.
@@ -300,9 +307,10 @@ _SLOTS_LOOK = """
 local token = ARGV[FIRST]
 local function arg(i, n) return tonumber(ARGV[FIRST + 3 * (i - 1) + n]) end
 local function keep(i)
-  redis.call('ZADD', KEYS[i], now + arg(i, 2), token)
-  local life = LIFE(arg(i, 2))
-  if redis.call('PTTL', KEYS[i]) < life then redis.call('PEXPIRE', KEYS[i], life) end
+  call('ZADD', KEYS[i], now + arg(i, 2), token)
+  local left = arg(i, 2)
+  local life = MS
+  if call('PTTL', KEYS[i]) < life then call('PEXPIRE', KEYS[i], life) end
 end
 """
 _ACQUIRE = (
@@ -311,15 +319,15 @@ _ACQUIRE = (
 local passed, all = 0, true
 local ok = {}
 for i = 1, #KEYS do
-  redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
-  ok[i] = redis.call('ZSCORE', KEYS[i], token) ~= false or redis.call('ZCARD', KEYS[i]) < arg(i, 1)
+  call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
+  ok[i] = call('ZSCORE', KEYS[i], token) ~= false or call('ZCARD', KEYS[i]) < arg(i, 1)
   if ok[i] then passed = passed + 2 ^ (i - 1) elseif arg(i, 3) ~= 1 then all = false end
 end
 local answer = {passed, now}
 for i = 1, #KEYS do
   if all and ok[i] then keep(i) end
-  local first = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
-  answer[#answer + 1] = redis.call('ZCARD', KEYS[i])
+  local first = call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
+  answer[#answer + 1] = call('ZCARD', KEYS[i])
   answer[#answer + 1] = tonumber(first[2] or 0)
 end
 return answer
@@ -329,7 +337,7 @@ _RENEW = (
     _SLOTS_LOOK
     + """
 for i = 1, #KEYS do
-  if tonumber(redis.call('ZSCORE', KEYS[i], token) or 0) <= now then return 0 end
+  if tonumber(call('ZSCORE', KEYS[i], token) or 0) <= now then return 0 end
 end
 for i = 1, #KEYS do keep(i) end
 return 1
@@ -338,9 +346,9 @@ return 1
 _RELEASE = """
 local held = 0
 for i = 1, #KEYS do
-  local till = redis.call('ZSCORE', KEYS[i], ARGV[FIRST])
+  local till = call('ZSCORE', KEYS[i], ARGV[FIRST])
   if till and tonumber(till) > now then held = 1 end
-  redis.call('ZREM', KEYS[i], ARGV[FIRST])
+  call('ZREM', KEYS[i], ARGV[FIRST])
 end
 return held
 """
@@ -349,4 +357,4 @@ return held
 def slot_script(verb: Literal["acquire", "renew", "release"], *, client_time: bool) -> str:
     """A script for any number of concurrency limits."""
     text = {"acquire": _ACQUIRE, "renew": _RENEW, "release": _RELEASE}[verb]
-    return _clock(client_time) + text.replace("FIRST", "2" if client_time else "1")
+    return _whole(text.replace("FIRST", "2" if client_time else "1"), client_time=client_time)
