@@ -1,6 +1,6 @@
 # One word runs everything; each target is a thin line over the `designs` command. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: setup demo test test-containers up smoke down lint format lock docs claims soak museum bench-selftest bench-redirect bench-growth clean help
+.PHONY: setup demo test test-containers up smoke down lint format lock docs claims soak museum bench-selftest bench-redirect bench-growth bench-limiter clean help
 
 DESIGNS := .venv/bin/designs
 
@@ -59,6 +59,9 @@ bench-redirect: setup ## what one redirect costs
 
 bench-growth: setup ## how costs grow with the number of links
 	@$(DESIGNS) bench growth
+
+bench-limiter: setup ## what a rate limiter's decision costs Redis, beside the public Python limiters: make bench-limiter [PEERS=none]
+	@$(DESIGNS) bench limiter $(if $(PEERS),--peers $(PEERS))
 
 clean: ## remove caches and builds; .venv, results/ and data/ stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-BENCHES = ("redirect", "growth", "generator", "fault-proxy", "selftest")
+BENCHES = ("redirect", "growth", "limiter", "generator", "fault-proxy", "selftest")
 MAX_LINKS = 10_000_000
 
 
@@ -17,11 +17,19 @@ class BenchFailed(RuntimeError):
     """A service answered what it must not, so what was measured says nothing."""
 
 
-def bench_command(name: str, *, record: bool = False, links: str = "") -> int:
+def bench_command(name: str, *, record: bool = False, links: str = "", peers: str | None = None, remove_peers: bool = False) -> int:
     """Run a bench, and with `record` keep its figures for the documents. 0 when its requirements hold, 1 when one does not.
 
-    `links` are the sizes that growth compares, such as "10000,1000000".
+    `links` are the sizes that growth compares, such as "10000,1000000"; `peers` the limiters that ours is measured beside, such as
+    "limits,slowapi" or "none" (None: all of them). `remove_peers` takes their environments away and measures nothing.
     """
+    if name == "limiter" and not links:
+        from workbench.limiter_bench.command import limiter_command, remove_command
+        from workbench.limiter_bench.environments import chosen_peers
+
+        return remove_command() if remove_peers else limiter_command(record=record, peers=chosen_peers(peers))
+    if peers is not None or remove_peers:
+        raise UnknownBench(f"--peers and --remove-peers belong to limiter, not to {name}")
     if name == "growth":
         from workbench.growth import SIZES, growth_command
 

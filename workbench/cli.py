@@ -515,15 +515,22 @@ def doctor() -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="redirect, growth, generator, fault-proxy or selftest.")],
+    name: Annotated[str, typer.Argument(help="redirect, growth, limiter, generator, fault-proxy or selftest.")],
     record: Annotated[bool, typer.Option("--record", help="Keep the figures for the documents.")] = False,
     links: Annotated[
         str, typer.Option(metavar="N,N...", help="growth: the numbers of links to compare (else 10000,100000,1000000).")
     ] = "",
+    peers: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="limiter: those to measure beside ours, or none (else all that there are)."),
+    ] = None,
+    remove_peers: Annotated[
+        bool, typer.Option("--remove-peers", help="limiter: measure nothing; remove what was installed for the others.")
+    ] = False,
 ) -> None:
     """Run one of the book's measurements again."""
     with ended_by_signals():
-        code = part("workbench.bench", "bench_command")(name, record=record, links=links)
+        code = part("workbench.bench", "bench_command")(name, record=record, links=links, peers=peers, remove_peers=remove_peers)
     raise typer.Exit(code)
 
 
