@@ -456,7 +456,6 @@ def test_a_call_under_way_is_answered_within_the_grace_of_a_stop() -> None:
             waiting = asyncio.ensure_future(here.ask({"user": "u1"}))
             await here.store.asked(1)
             stopping = asyncio.ensure_future(here.service.stop(30))
-            assert (await refused(here.raw(b"")))[0] is grpc.StatusCode.UNAVAILABLE  # no call is taken any more
             await asyncio.wait([stopping], timeout=0.05)  # one that did not wait would be done by then
             assert not stopping.done()
             here.store.held.set()
