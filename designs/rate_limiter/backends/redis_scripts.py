@@ -296,7 +296,7 @@ def _placed(text: str, number: int) -> str:
 
 
 def _whole(text: str, *, client_time: bool) -> str:
-    """The script, with what every one begins with. `MS` is the life in ms of what ends `left` us from now: longer, never shorter."""
+    """The script, with what each begins with. `MS` is the life in ms of what ends `left` us from now: longer, never shorter."""
     slack_ms = CLIENT_SLACK_MS if client_time else 0
     text = text.replace("MS", f"(left - left % 1000) / 1000 + {2 + slack_ms}")
     return "local call = redis.call\n" + (CLIENT_TIME if client_time else STORE_TIME) + text
