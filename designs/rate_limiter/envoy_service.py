@@ -235,6 +235,7 @@ def status_of(rules: Sequence[RuleDecision]) -> rls_pb2.RateLimitResponse.Descri
     status.duration_until_reset.FromMicroseconds(rule.decision.reset_after_us)
     limit = rule.demand.limit if isinstance(rule.demand, Demand) else None
     # A period that is none of Envoy's units has no current_limit: 100 in ten seconds is not 10 a second.
+    # Where a burst is larger than the quota, more may remain than requests_per_unit: that has no word for a burst.
     if limit is not None and limit.period_us in _UNITS and limit.quota <= _UINT32:
         status.current_limit.name = rule.rule
         status.current_limit.requests_per_unit = limit.quota
