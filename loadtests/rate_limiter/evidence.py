@@ -95,7 +95,7 @@ class Evidence:
 
             if ask.f == "refund":
                 for limit in met:
-                    _give_back(count(limit, here), ask)
+                    self._give_back(count(limit, here), ask)
             elif not ask.answered or ask.garbled:
                 if ask.f == "check":
                     for limit in met:
@@ -123,6 +123,14 @@ class Evidence:
     def _unknown(self, count: Count, ask: Ask) -> None:
         until_s = latest_s(ask.sent_s, ask.end_s, self.history.strikes, ask.node, self.promises)
         count.unknown.append((ask.sent_s, until_s, ask.cost))
+
+    def _give_back(self, count: Count, ask: Ask) -> None:
+        if ask.outcome == "info":
+            until_s = latest_s(ask.sent_s, ask.end_s, self.history.strikes, ask.node, self.promises)
+            count.given_back.append((ask.sent_s, until_s, ask.cost))
+        elif ask.outcome == "ok":
+            count.given_back.append((ask.sent_s, ask.end_s, ask.cost))
+            count.surely_given_back.append((ask.sent_s, ask.end_s, ask.cost))
 
     def stretches(self, count: Count) -> Iterator[tuple[list[Ask], list[Interval]]]:
         """What was admitted between one loss of the count and the next, and what was given back then.
@@ -162,15 +170,6 @@ class Evidence:
             return 0.0
         leases = 2 + limit.horizon_s / self.promises.lease_s + len(self.history.strikes)
         return leased * leases
-
-
-def _give_back(count: Count, ask: Ask) -> None:
-    if ask.outcome == "fail":
-        return
-    interval = (ask.sent_s, ask.end_s, ask.cost)
-    count.given_back.append(interval if ask.answered else (ask.sent_s, float("inf"), ask.cost))
-    if ask.answered:
-        count.surely_given_back.append(interval)
 
 
 def meets_any(windows: Iterable[Window], sent_s: float, end_s: float) -> bool:

@@ -10,16 +10,16 @@ from loadtests.rate_limiter.answer_checks import answered, degraded, told_alike
 from loadtests.rate_limiter.evidence import Evidence
 from loadtests.rate_limiter.history import History
 from loadtests.rate_limiter.limit_checks import bound, nothing_used, retry, room, together
-from loadtests.rate_limiter.mixes import SEVERAL, SLOT_OPS, WAITING
+from loadtests.rate_limiter.mixes import SEVERAL, SLOT_OPS, UNIT_OPS, WAITING
 from loadtests.rate_limiter.promises import promises_of
 from loadtests.rate_limiter.slot_checks import slots
 from loadtests.result import SafetyCheck
 
 # Which operations of a mix give something to judge by.
 CHECKS = (
-    (bound, None),
-    (room, None),
-    (nothing_used, None),
+    (bound, UNIT_OPS),
+    (room, UNIT_OPS),
+    (nothing_used, UNIT_OPS),
     (together, SEVERAL),
     (retry, WAITING),
     (slots, SLOT_OPS),

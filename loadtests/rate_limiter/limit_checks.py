@@ -67,7 +67,9 @@ def _excesses(evidence: Evidence, count: Count, allowance: int) -> Iterator[tupl
             leaving = [(ask.sent_s + ask.delay_us / 1e6, ask.end_s + ask.delay_us / 1e6, ask.cost) for ask in alone]
             if leaving and len(alone) == len(admitted):
                 at_once = max(ask.cost for ask in alone)
-                found = excess(_queue(limit, at_once), leaving, given_back, allowance, clock)
+                # Who comes after what was given back may leave beside those who were told to wait behind it.
+                beside = [(sent_s, end_s + limit.horizon_s, units) for sent_s, end_s, units in given_back]
+                found = excess(_queue(limit, at_once), leaving, beside, allowance, clock)
         if found is not None:
             yield admitted, found
 
@@ -124,7 +126,7 @@ def room(evidence: Evidence) -> SafetyCheck:
         promises.ROOM,
         counts,
         wrong=("refused_wrongly",),
-        judged=answered - unjudged,
+        judged=answered,
         offenders=[f"{count.limit.rule} of {count.limit.item}" for count, _ in wrong],
         witness=_before(*wrong[0]) if wrong else (),
     )
@@ -145,8 +147,15 @@ def nothing_used(evidence: Evidence) -> SafetyCheck:
 
 
 def together(evidence: Evidence) -> SafetyCheck:
-    """The same for limits that had room for a request which another one refused: the request took nothing from them either."""
-    return _left(evidence, promises.TOGETHER, innocent=True)
+    """The same for limits that had room for a request which another one refused: the request took nothing from them either.
+
+    A request of several limits that all of them admitted is counted by all, which `bound` judges.
+    """
+    several = sum(ask.f == "check" and len(ask.said) > 1 for ask in evidence.asks)
+    found = _left(evidence, promises.TOGETHER, innocent=True)
+    counts = {"requests_of_several_limits": several, **found.counts}
+    verdict = "valid" if found.verdict == "unknown" and several else found.verdict
+    return found.model_copy(update={"counts": counts, "verdict": verdict, "detail": found.detail if verdict == "invalid" else ""})
 
 
 def _left(evidence: Evidence, name: str, *, innocent: bool) -> SafetyCheck:
@@ -176,16 +185,15 @@ def _left(evidence: Evidence, name: str, *, innocent: bool) -> SafetyCheck:
         name,
         counts,
         wrong=("less_left_than_can_be",),
-        judged=judged,
+        judged=judged + unjudged,
         offenders=[f"{count.limit.rule} of {count.limit.item}" for count, _ in short],
         witness=_before(*short[0]) if short else (),
-        unknown_because="no limit had room for what another refused" if innocent and not unjudged else "",
     )
 
 
 def retry(evidence: Evidence) -> SafetyCheck:
     """Who asks the same again when his wait is over and nobody came before, is admitted; no wait is longer than it must be."""
-    came_back = raced = 0
+    came_back = raced = unpromised = 0
     wrong: list[tuple[Ask, Ask]] = []
     too_long: list[Ask] = []
     waits = 0
@@ -195,9 +203,12 @@ def retry(evidence: Evidence) -> SafetyCheck:
         sent_s = [ask.sent_s for ask in asks]
         for ask in asks:
             wait_s = _wait_s(ask)
-            if wait_s is None or not _all_known(evidence, ask):
+            if wait_s is None:
                 continue
             waits += 1
+            if not _all_known(evidence, ask):
+                unpromised += 1
+                continue
             if _too_long(evidence, ask):
                 too_long.append(ask)
             place = bisect_left(sent_s, ask.end_s + wait_s * (1 + SLEW) + CLOCK_S)
@@ -212,6 +223,7 @@ def retry(evidence: Evidence) -> SafetyCheck:
                 wrong.append((ask, again))
     counts = {
         "waits_told": waits,
+        "waits_not_judged": unpromised,
         "came_back_and_got_in": came_back,
         "others_came_first": raced,
         "refused_again": len(wrong),
@@ -224,10 +236,10 @@ def retry(evidence: Evidence) -> SafetyCheck:
         promises.RETRY,
         counts,
         wrong=("refused_again", "told_to_wait_too_long"),
-        judged=came_back + len(wrong),
+        judged=waits,
         offenders=[ask.about for ask, _ in wrong] + [ask.about for ask in too_long],
         witness=witness,
-        unknown_because="nobody waited as long as he was told",
+        unknown_because="nobody was told to wait",
     )
 
 

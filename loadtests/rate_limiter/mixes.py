@@ -31,7 +31,8 @@ OPS: Mapping[str, str] = MappingProxyType(
         "too_much": "a request of more units than can ever be there at once: `POST /v1/check` with `cost`",
         "drain": "take all that a user has, at once: `POST /v1/check` with `cost`",
         "patient": "ask for two units more, and be told to wait: `POST /v1/check` with `cost`",
-        "patient_again": "ask the same again, which is after the wait of a bucket: `POST /v1/check` with `cost`",
+        "patient_soon": "ask the same again, before the wait of a bucket is over: `POST /v1/check` with `cost`",
+        "patient_again": "and again, which is after the wait of a bucket: `POST /v1/check` with `cost`",
         "patient_later": "and once more, which is after the wait of a window: `POST /v1/check` with `cost`",
         "peek": "see what is left of a user's limit: `POST /v1/peek`",
         "batch": "five requests of five users at once: `POST /v1/check/batch`",
@@ -46,9 +47,15 @@ OPS: Mapping[str, str] = MappingProxyType(
 SEVERAL = frozenset({"check_three", "login", "order", "find"})  # meet several limits
 WAITING = frozenset({"drain"})
 SLOT_OPS = frozenset({"acquire", "hold", "abandon"})
+UNIT_OPS = frozenset(OPS) - SLOT_OPS - {"release", "renew", "let_go"}
 
 _WORK = {"acquire": ("release", 0.2), "hold": ("renew", 0.6), "renew": ("let_go", 0.6)}
-_WAITS = {"drain": ("patient", 0.05), "patient": ("patient_again", 0.15), "patient_again": ("patient_later", 1.2)}
+_WAITS = {
+    "drain": ("patient", 0.05),
+    "patient": ("patient_soon", 0.035),
+    "patient_soon": ("patient_again", 0.115),
+    "patient_again": ("patient_later", 1.2),
+}
 
 MIXES: Mapping[str, Mix] = MappingProxyType(
     {

@@ -131,11 +131,11 @@ class _Token:
             self.place(self.at).sure.append(((self.from_s, to_s, 1), self.token))
         self.held = False
 
-    def nothing_left(self, at_s: float) -> None:
-        """By then it certainly holds nothing."""
-        for where, (from_s, until_s) in self.perhaps.items():
+    def nothing_left(self, at_s: float, where: str) -> None:
+        """By then it certainly holds nothing there."""
+        if where in self.perhaps:
+            from_s, until_s = self.perhaps.pop(where)
             self.place(where).perhaps.append((from_s, min(until_s, at_s), 1))
-        self.perhaps.clear()
 
 
 def _held(evidence: Evidence, asks: Sequence[Ask], places: dict[Place, Slots]) -> Iterator[tuple[Ask, list[Ask]]]:
@@ -147,22 +147,23 @@ def _held(evidence: Evidence, asks: Sequence[Ask], places: dict[Place, Slots]) -
             if ask.f == "acquire":
                 _acquired(evidence, its, ask)
                 continue
-            alone = its.at.endswith(ALONE)
-            must_hold = its.held and ask.end_s < its.until_s and not (alone and ask.f == "renew")
+            # What a replica gave without its store, only it knows of; it takes it back, and renews nothing.
+            knows = its.at == its.here or (its.at == ask.node + ALONE and ask.f == "release")
+            must_hold = its.held and knows and ask.end_s < its.until_s
             if ask.held is False and must_hold and not _disturbed(evidence, its.at, its.from_s, ask.end_s):
                 yield ask, list(asks)
-            if not ask.answered:
-                its.no_more(ask.sent_s)
-                if ask.f == "renew":
-                    its.may(its.here, ask, _late_s(evidence, ask) + limit.lease_s)
-            elif ask.f == "renew" and ask.held:
+            if ask.held and ask.f == "renew":
                 its.surely(its.here, ask)
-            elif ask.held is not None:
-                its.no_more(ask.sent_s)
-                if ask.f == "release":
-                    its.nothing_left(ask.end_s)
+                continue
+            its.no_more(ask.sent_s)  # even where it failed, something may have been given back
+            if ask.held is None and ask.f == "renew":
+                its.may(its.here, ask, _late_s(evidence, ask) + limit.lease_s)
+            elif ask.held is not None and ask.f == "release":
+                for where in (its.here, ask.node + ALONE):
+                    its.nothing_left(ask.end_s, where)
         its.no_more(float("inf"))
-        its.nothing_left(float("inf"))
+        for where in list(its.perhaps):
+            its.nothing_left(float("inf"), where)
 
 
 def _acquired(evidence: Evidence, its: _Token, ask: Ask) -> None:

@@ -32,7 +32,7 @@ PATHS: Mapping[str, str] = {
     "renew": "/v1/renew",
     "release": "/v1/release",
 }
-FOLLOWERS = frozenset({"edge", "refund", "patient", "patient_again", "patient_later", "release", "renew", "let_go"})
+FOLLOWERS = frozenset({"edge", "refund", "patient", "patient_soon", "patient_again", "patient_later", "release", "renew", "let_go"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class Steps:
                 return Question("refund", first.descriptor, first.tier, first.cost) if before.status == 200 else None
             case "patient":
                 return Question("check", first.descriptor, cost=PATIENT_COST)
-            case "patient_again" | "patient_later":
+            case "patient_soon" | "patient_again" | "patient_later":
                 return first
             case "renew":
                 held = first.f == "acquire" and before.status == 200
