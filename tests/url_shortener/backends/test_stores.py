@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 
 from designs.url_shortener.backends.memory import MemoryClickStore, MemoryLinkStore
-from designs.url_shortener.backends.sqlite import SqliteClickStore, SqliteFile, SqliteLinkStore
+from designs.url_shortener.backends.sqlite import SqliteClickStore, SqliteLinkStore
 from designs.url_shortener.links import LinkEdit
 from designs.url_shortener.ports import ClickCount, ClickStore, LinkStore, StoreError
 from tests.url_shortener import click_store_contract, link_store_contract
@@ -127,54 +126,6 @@ def test_two_processes_on_one_file_give_a_code_once_and_keep_to_a_cap(tmp_path: 
     asyncio.run(scene())
 
 
-def test_a_write_that_fails_undoes_itself_and_not_its_neighbours(tmp_path: Path) -> None:
-    async def scene() -> None:
-        file = SqliteFile(tmp_path / "t.db", "CREATE TABLE t (n INTEGER PRIMARY KEY)")
-
-        def add(number: int, then_fail: bool) -> Callable[[sqlite3.Connection], None]:
-            def work(db: sqlite3.Connection) -> None:
-                db.execute("INSERT INTO t VALUES (?)", (number,))
-                if then_fail:
-                    raise RuntimeError("after the insert")
-
-            return work
-
-        answers = await asyncio.gather(*(file.write(add(n, n == 3)) for n in range(6)), return_exceptions=True)
-        assert [type(answer) for answer in answers] == [type(None)] * 3 + [RuntimeError] + [type(None)] * 2
-        numbers = await file.read(lambda db: [row[0] for row in db.execute("SELECT n FROM t ORDER BY n")])
-        assert numbers == [0, 1, 2, 4, 5]
-        await file.close()
-
-    asyncio.run(scene())
-
-
-def test_writes_that_wait_together_cost_one_sync_and_those_that_change_nothing_cost_none(tmp_path: Path) -> None:
-    async def scene() -> None:
-        file = SqliteFile(tmp_path / "t.db", "CREATE TABLE t (n INTEGER PRIMARY KEY)")
-        taken, go_on = threading.Event(), threading.Event()
-
-        def slow(db: sqlite3.Connection) -> None:
-            taken.set()
-            go_on.wait(30)
-            db.execute("INSERT INTO t VALUES (0)")
-
-        first = asyncio.create_task(file.write(slow))
-        await asyncio.to_thread(taken.wait, 30)
-        others = [asyncio.create_task(file.write(lambda db, n=n: db.execute("INSERT INTO t VALUES (?)", (n,)))) for n in (1, 2, 3)]
-        await asyncio.sleep(0)
-        assert file.syncs == 0
-        go_on.set()
-        await asyncio.gather(first, *others)
-        assert file.syncs == 2
-        await file.write(lambda db: db.execute("DELETE FROM t WHERE n > 100").rowcount)
-        await file.write(lambda db: db.execute("SELECT count(*) FROM t").fetchone())
-        await file.read(lambda db: db.execute("SELECT count(*) FROM t").fetchone())
-        assert file.syncs == 2
-        await file.close()
-
-    asyncio.run(scene())
-
-
 def test_a_create_syncs_once_and_a_refused_one_not_at_all(tmp_path: Path) -> None:
     async def scene() -> None:
         store = SqliteLinkStore(tmp_path / "links.db")
@@ -262,28 +213,5 @@ def test_a_commit_that_failed_at_the_disk_may_be_found_done_after_a_crash_and_on
         finally:
             lane._db = healthy
             await store.close()
-
-    asyncio.run(scene())
-
-
-def test_a_write_whose_caller_gave_up_before_it_began_is_not_done(tmp_path: Path) -> None:
-    async def scene() -> None:
-        file = SqliteFile(tmp_path / "links.db", "CREATE TABLE IF NOT EXISTS t (x)")
-        began, go, done = threading.Event(), threading.Event(), list[str]()
-
-        def held(db: sqlite3.Connection) -> None:
-            began.set()
-            go.wait()
-            done.append("held")
-
-        first = asyncio.create_task(file.write(held))
-        await asyncio.to_thread(began.wait)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(file.write(lambda db: done.append("late")), 0.01)
-        go.set()
-        await first
-        await file.write(lambda db: done.append("next"))
-        assert done == ["held", "next"]
-        await file.close()
 
     asyncio.run(scene())
