@@ -116,7 +116,7 @@ def moves(limit: Limit, max_cost: int | None = None, min_cost: int = 0) -> st.Se
         st.integers(0, 2 * limit.period_us) | st.integers(0, 2 * limit.gap_us) | st.sampled_from([limit.gap_us, limit.period_us])
     )
     whens: tuple[When, ...] = ("at once", "later", "before retry", "at retry", "before edge", "at edge", "after reset")
-    return st.lists(st.builds(Move, st.sampled_from(whens), laters, costs), max_size=40)
+    return st.lists(st.builds(Move, st.sampled_from(whens), laters, costs), max_size=20)
 
 
 starts = st.integers(0, 3 * DAY_US).map(lambda offset_us: START_US + offset_us)
