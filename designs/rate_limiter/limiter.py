@@ -144,9 +144,21 @@ class Limiter:
         return self._counted(request.domain, met, asked)
 
     async def renew(self, request: Request, token: str) -> bool:
-        """False when a lease had run out. Raises `StoreError`."""
-        met = self._slots(request)
-        return await self._store.renew(_slots_of(met), token) if met else True
+        """False when a lease had run out. Raises `StoreError`, unless the slots are held here because the store was away.
+
+        A shadow rule is renewed by itself: one that was full holds nothing, and may not cost the others their lease.
+        """
+        slots = _slots_of(self._slots(request))
+        held_here = [await self._fallback.renew([slot], token) for slot in slots]
+        try:
+            for shadow in (slot for slot in slots if slot.shadow):
+                await self._store.renew([shadow], token)
+            counted = [slot for slot in slots if not slot.shadow]
+            return any(held_here) or not counted or await self._store.renew(counted, token)
+        except StoreError:
+            if any(held_here):
+                return True
+            raise
 
     async def release(self, request: Request, token: str) -> bool:
         """False when no slot was held any more. Raises `StoreError`."""

@@ -27,6 +27,7 @@ class RemoteLimit:
     remaining: int
     retry_after_us: int | None
     reset_after_us: int
+    shadow: bool = False
     degraded: bool = False
 
 
@@ -62,10 +63,15 @@ class Counter(Protocol):
 
 
 def lease_us_of(verdict: AnyVerdict) -> int | None:
-    """How long the slots of this admission are held without being renewed; None when it holds none."""
+    """How long the slots of this admission are held without being renewed; None when it holds none.
+
+    A shadow rule that was full holds none, and neither does one that let everybody pass because its store was away.
+    """
     if isinstance(verdict, RemoteVerdict):
-        return min((limit.reset_after_us for limit in verdict.limits), default=None)
-    return min((rule.decision.reset_after_us for rule in verdict.rules), default=None)
+        leases = [limit.reset_after_us for limit in verdict.limits if limit.allowed]
+    else:
+        leases = [rule.decision.reset_after_us for rule in verdict.rules if rule.decision.allowed]
+    return min((lease_us for lease_us in leases if lease_us > 0), default=None)
 
 
 def told(verdicts: Sequence[AnyVerdict], style: HeaderStyle) -> Headers:

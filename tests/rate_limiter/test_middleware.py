@@ -31,6 +31,10 @@ SLOTS = """
 ONE_ROUTE = """
 - {name: item, match: {route: "/items/{id}"}, quota: 1, per: 1m}
 """
+OPEN_SLOTS = """
+- {name: exports, match: {route: /export}, slots: 2, lease: 3s, on_store_down: open}
+- {name: fewer, match: {route: /export}, slots: 1, lease: 3s, on_store_down: open, mode: shadow}
+"""
 TIERS = """
 - {name: per-ip, match: {ip: "*"}, quota: 4, per: 1m, algorithm: fixed_window, tiers: {pro: {quota: 8}}}
 """
@@ -402,6 +406,28 @@ def test_a_mistake_in_renewing_is_logged_and_the_answer_is_the_applications() ->
     scene(test)
 
 
+def test_a_slot_that_is_not_held_is_not_renewed() -> None:
+    async def test() -> None:
+        limiter, store = limiter_of(OPEN_SLOTS)
+        api = Api()
+        app = RateLimit(api.app, limiter, "api", slots=True)
+        first, second = Call(app, "/export"), Call(app, "/export")
+        await asyncio.sleep(2.5)
+        assert store.asked.count("renew") == 8, "each its slot and its shadow"
+        assert app.totals.lost_leases == 0, "a shadow that was full costs nobody the slot that counts"
+        store.away = True
+        third = Call(app, "/export")
+        await asyncio.sleep(0.1)
+        asked = len(store.asked)
+        await asyncio.sleep(0.1)
+        assert len(store.asked) == asked, "who passes without a store holds nothing to renew"
+        store.away = False
+        api.go.set()
+        await asyncio.gather(first.task, second.task, third.task)
+
+    scene(test)
+
+
 def test_without_a_store_each_rule_decides_and_nothing_is_given_back_to_it() -> None:
     async def test() -> None:
         rules = SLOTS + '- {name: closed, match: {route: "/items/{id}"}, quota: 5, per: 1s, on_store_down: closed}\n'
@@ -417,6 +443,9 @@ def test_without_a_store_each_rule_decides_and_nothing_is_given_back_to_it() -> 
             await api.begun.acquire()
             assert (await client.get("/export")).status_code == 429, "each replica still keeps its own slots"
             assert "give_back" not in store.asked
+            await asyncio.sleep(10)
+            assert (await client.get("/export")).status_code == 429, "and renews them"
+            assert app.totals.lost_leases == 0
             api.go.set()
             assert (await working).status_code == 200
 
