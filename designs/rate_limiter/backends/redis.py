@@ -23,9 +23,11 @@ from designs.rate_limiter.backends.redis_scripts import (
     take_script,
 )
 from designs.rate_limiter.count_min_sketch import cells_of
-from designs.rate_limiter.limits import Limit, State
+from designs.rate_limiter.limits import Decision, Limit, State
 from designs.rate_limiter.ports import Demand, SlotDemand, StoreError, Taken
 from designs.rate_limiter.token_bucket import rate
+
+MAX_SCRIPTS = 1_000
 
 
 class RedisLimitStore:
@@ -51,6 +53,7 @@ class RedisLimitStore:
         demands = [demand for demand in demands if demand.cost]
         if not demands:
             return
+        demands = sorted(demands, key=lambda demand: demand.limit.algorithm)
         text = give_back_script(tuple(demand.limit.algorithm for demand in demands), client_time=self._clock_us is not None)
         await self._run("give_back", text, _keys(demands), [word for demand in demands for word in _arguments(demand)])
 
@@ -84,21 +87,23 @@ class RedisLimitStore:
     async def _decided(self, demands: Sequence[Demand], spend: bool) -> Taken:
         if len(demands) > MAX_TOGETHER:
             raise ValueError(f"at most {MAX_TOGETHER} limits fit into one script, and {len(demands)} were asked for")
-        kinds = [_kind(demand, spend) for demand in demands]
-        plan = tuple((demand.limit.algorithm, kind) for demand, kind in zip(demands, kinds, strict=True))
+        # In one order, whoever asks: who can choose which rules are met could make a script of each arrangement.
+        planned = sorted(enumerate(demands), key=lambda each: (each[1].limit.algorithm, _kind(each[1], spend)))
+        plan = tuple((demand.limit.algorithm, _kind(demand, spend)) for _, demand in planned)
         text = take_script(plan, client_time=self._clock_us is not None)
-        words = [word for demand in demands for word in _arguments(demand)]
-        passed, now_us, *seen = await self._run("take", text, _keys(demands), words)
+        ordered = [demand for _, demand in planned]
+        words = [word for demand in ordered for word in _arguments(demand)]
+        passed, now_us, *seen = await self._run("take", text, _keys(ordered), words)
         # Cost 0 passes always, even where a rule that was made smaller leaves less than nothing.
-        oks = [not demand.cost or bool(passed >> n & 1) for n, demand in enumerate(demands)]
-        allowed = all(ok or demand.shadow for ok, demand in zip(oks, demands, strict=True))
-        decisions, at = [], 0
-        for demand, kind, ok in zip(demands, kinds, oks, strict=True):
-            width = len(FRAGMENTS[demand.limit.algorithm].view)
+        oks = [not demand.cost or bool(passed >> n & 1) for n, demand in enumerate(ordered)]
+        allowed = all(ok or demand.shadow for ok, demand in zip(oks, ordered, strict=True))
+        decisions, at = dict[int, Decision](), 0
+        for (place, demand), (algorithm, kind), ok in zip(planned, plan, oks, strict=True):
+            width = len(FRAGMENTS[algorithm].view)
             view = _view(demand.limit, tuple(seen[at : at + width]))
-            decisions.append(answer(demand, view, now_us, passed=ok, taken=allowed and ok and kind != "read"))
+            decisions[place] = answer(demand, view, now_us, passed=ok, taken=allowed and ok and kind != "read")
             at += width
-        return Taken(allowed, tuple(decisions))
+        return Taken(allowed, tuple(decisions[place] for place in range(len(demands))))
 
     async def _run_slots(self, verb: Any, demands: Sequence[SlotDemand], token: str) -> Any:
         words: list[str | int] = [token]
@@ -110,6 +115,8 @@ class RedisLimitStore:
     async def _run(self, verb: str, text: str, keys: Sequence[str], words: Sequence[str | int]) -> Any:
         script = self._scripts.get(text)
         if script is None:
+            if len(self._scripts) >= MAX_SCRIPTS:
+                self._scripts.clear()  # they are made again as they are needed
             script = self._scripts[text] = self._redis.register_script(text)
         if self._clock_us is not None:
             words = [self._clock_us(), *words]
