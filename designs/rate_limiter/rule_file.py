@@ -76,7 +76,7 @@ def parse_rules(
 
 
 def _domain(name: str, part: _Part, defaults: Defaults) -> Domain:
-    part.where = f"domain {name}"
+    part.stands_at(f"domain {name}")
     if not _NAME.fullmatch(name):
         part.refuse("the name of a domain has 1 to 64 of A-Z a-z 0-9 . _ - and starts with a letter or digit")
     part.only("mode", "rules")
@@ -113,12 +113,12 @@ def _most_together(rules: Sequence[Rule]) -> int:
 
 
 def _rule(domain: str, part: _Part, defaults: Defaults) -> Rule:
-    part.where = f"domain {domain}, a rule"
+    part.stands_at(f"domain {domain}, a rule")
     named = part.need("name", "a name of its own, such as per-user")
     name = named.text()
     if not _NAME.fullmatch(name):
         named.refuse("the name of a rule has 1 to 64 of A-Z a-z 0-9 . _ - and starts with a letter or digit")
-    part.where = f"domain {domain}, rule {name}"
+    part.stands_at(f"domain {domain}, rule {name}")
     shared = ("name", "match", "tiers", "on_store_down", "mode")
     limit: Limit | Slots
     tiers: Mapping[str, Limit | Slots]
@@ -232,12 +232,19 @@ class _Part:
 
     def __init__(self, node: yaml.Node, where: str, field: str = "") -> None:
         self._node = node
-        self.where = where
+        self._where = where
         self._field = field
         self._fields: dict[str, _Part] | None = None
 
+    def stands_at(self, where: str) -> None:
+        """From now on this is where it and what is in it stands: it is known better once its name has been read."""
+        self._where, self._field = where, ""
+        for name, part in (self._fields or {}).items():
+            part.stands_at(where)
+            part._field = _shown(name)
+
     def refuse(self, what: str) -> NoReturn:
-        place = ", ".join(filter(None, [f"line {self._node.start_mark.line + 1}", self.where, self._field]))
+        place = ", ".join(filter(None, [f"line {self._node.start_mark.line + 1}", self._where, self._field]))
         raise BadRules(f"{place}: {what}")
 
     def fields(self) -> dict[str, _Part]:
@@ -250,19 +257,17 @@ class _Part:
                 if not isinstance(key, yaml.ScalarNode):
                     self.refuse("names are plain words")
                 name = str(key.value)
-                part = _Part(value, self.where, f"{self._field}.{_shown(name)}" if self._field else _shown(name))
+                part = _Part(value, self._where, f"{self._field}.{_shown(name)}" if self._field else _shown(name))
                 if name in found:
                     part.refuse("it stands here twice")
                 found[name] = part
             self._fields = found
-        for part in self._fields.values():
-            part.where = self.where  # it is known better once the name of the rule has been read
         return self._fields
 
     def items(self) -> list[_Part]:
         if not isinstance(self._node, yaml.SequenceNode):
             self.refuse(f"this is to be a list (- ...), and not {_kind(self._node)}")
-        return [_Part(node, self.where) for node in self._node.value]
+        return [_Part(node, self._where) for node in self._node.value]
 
     def only(self, *names: str) -> None:
         for name, part in self.fields().items():
