@@ -122,6 +122,17 @@ class _Token:
         self.until_s = ask.sent_s + self.limit.lease_s * (1 - SLEW) - CLOCK_S
         self.may(where, ask, ask.end_s + self.limit.lease_s * (1 + SLEW) + CLOCK_S)
 
+    def renewed(self, ask: Ask) -> None:
+        """What the replica has given by itself is renewed there, all else in the store; it does not tell which."""
+        alone = ask.node + ALONE
+        if self.held and self.at == alone and ask.end_s < self.until_s:
+            self.surely(alone, ask)
+        elif alone not in self.perhaps:
+            self.surely(self.here, ask)
+        else:
+            for where in (self.here, alone):
+                self.may(where, ask, ask.end_s + self.limit.lease_s * (1 + SLEW) + CLOCK_S)
+
     def may(self, where: str, ask: Ask, until_s: float) -> None:
         from_s, earlier_s = self.perhaps.get(where, (ask.sent_s, until_s))
         self.perhaps[where] = from_s, max(earlier_s, until_s)
@@ -147,13 +158,12 @@ def _held(evidence: Evidence, asks: Sequence[Ask], places: dict[Place, Slots]) -
             if ask.f == "acquire":
                 _acquired(evidence, its, ask)
                 continue
-            # What a replica gave without its store, only it knows of; it takes it back, and renews nothing.
-            knows = its.at == its.here or (its.at == ask.node + ALONE and ask.f == "release")
+            knows = its.at in (its.here, ask.node + ALONE)  # what a replica gave without its store, only it knows of
             must_hold = its.held and knows and ask.end_s < its.until_s
             if ask.held is False and must_hold and not _disturbed(evidence, its.at, its.from_s, ask.end_s):
                 yield ask, list(asks)
             if ask.held and ask.f == "renew":
-                its.surely(its.here, ask)
+                its.renewed(ask)
                 continue
             its.no_more(ask.sent_s)  # even where it failed, something may have been given back
             if ask.held is None and ask.f == "renew":

@@ -217,7 +217,7 @@ class SimulatedLimiter:
         request = self._request(question)
         verb: Callable[[Request], Awaitable[Verdict]] = limiter.peek if question.f == "peek" else limiter.check
         if question.f == "acquire":
-            verdict = done(limiter.acquire(request, question.token))
+            verdict: Verdict = done(limiter.acquire(request, question.token))
         else:
             verdict = done((limiter.check if self.flaw == "counts a look" else verb)(request))
         if self.flaw == "says that it is degraded" and self.rng.random() < 0.02:
