@@ -44,7 +44,8 @@ class Services(Protocol):
     admin_key: str | None
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
+    # async, as the two below are: what is not, the framework runs in a thread, and a decision would wait for that.
     found: Services = request.app.state.services
     return found
 
@@ -52,12 +53,12 @@ def services(request: Request) -> Services:
 Have = Annotated[Services, Depends(services)]
 
 
-def caller(have: Have, authorization: Annotated[str, Header(description="Bearer and an API key")] = "") -> str:
+async def caller(have: Have, authorization: Annotated[str, Header(description="Bearer and an API key")] = "") -> str:
     """Whose API key this is."""
     return owner_of(have.callers, authorization)
 
 
-def operator(have: Have, authorization: Annotated[str, Header(description="Bearer and the operator's key")] = "") -> None:
+async def operator(have: Have, authorization: Annotated[str, Header(description="Bearer and the operator's key")] = "") -> None:
     """Lets the operator in, and nobody when no operator's key is set."""
     let_operator_in(have.admin_key, authorization)
 
