@@ -18,6 +18,7 @@ from designs.building_blocks.telemetry import Telemetry, Timing, traces_for
 from designs.rate_limiter import api
 from designs.rate_limiter.assembly import assemble
 from designs.rate_limiter.knobs import LimiterKnobs
+from designs.rate_limiter.load_shedder import LoadShedder, by_key
 from designs.rate_limiter.operations import operations
 from designs.rate_limiter.replica import running
 from designs.rate_limiter.settings import VERSION, LimiterSettings
@@ -48,7 +49,13 @@ def create_app(knobs: LimiterKnobs, settings: LimiterSettings, clock_us: Callabl
     for router in (operations, api.api, api.admin):
         app.include_router(router)
     timing = Timing(app, telemetry.http_seconds)
-    served = ConcurrencyLimit(BodyLimit(timing, BODY_LIMIT_BYTES), MAX_UNDER_WAY)
+    limited = BodyLimit(timing, BODY_LIMIT_BYTES)
+    served: ConcurrencyLimit | LoadShedder
+    if knobs.shed == "priority":
+        served = LoadShedder(limited, by_key(settings.priorities_by_key().get), MAX_UNDER_WAY)
+        replica.shedder = served.shedder
+    else:
+        served = ConcurrencyLimit(limited, MAX_UNDER_WAY)
     observe_refused(telemetry, lambda: served.refused)
     if traces is None:
         return served

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from designs.building_blocks.metric_families import breakers, counter, observe
+from designs.rate_limiter.load_shedder import PRIORITIES
 
 if TYPE_CHECKING:
     from designs.rate_limiter.replica import Replica
@@ -29,7 +30,10 @@ def observe_replica(replica: Replica) -> None:
         yield CounterMetricFamily("sd_limiter_memory_shared", "Decisions in a bucket of several keys, for want of room.", shared)
         if replica.lease is not None:
             yield CounterMetricFamily("sd_limiter_lease_trips", "Round trips for leases.", replica.lease.trips)
-            yield CounterMetricFamily("sd_limiter_leased_units", "Units leased.", replica.lease.leased_units)
+            yield CounterMetricFamily("sd_limiter_leased_units", "Units leased.", replica.lease.leased)
+        if replica.shedder is not None:
+            shed: dict[str, int] = {priority: replica.shedder.shed[priority] for priority in PRIORITIES}
+            yield counter("sd_limiter_shed", "Requests refused for want of room, by their priority.", "priority", shed)
         if replica.envoy is not None:
             yield counter("sd_limiter_envoy_calls", "Envoy's calls by their answer.", "code", replica.envoy.calls)
 

@@ -19,6 +19,7 @@ from designs.rate_limiter.backends.memory import MemoryLimitStore
 from designs.rate_limiter.headers import Headers
 from designs.rate_limiter.knobs import LimiterKnobs
 from designs.rate_limiter.limiter import Limiter, Verdict
+from designs.rate_limiter.load_shedder import Shedder
 from designs.rate_limiter.rule_file import RuleFile
 from designs.rate_limiter.settings import LimiterSettings
 
@@ -41,6 +42,7 @@ class Replica:
     lease: Any = None  # a LocalLeaseStore
     envoy: Any = None  # an EnvoyService, from the start of the lifespan on
     start_envoy: Callable[[], Awaitable[Any]] | None = None
+    shedder: Shedder | None = None  # where the knob `shed` wants one
     breakers: dict[str, CircuitBreaker] = field(default_factory=dict)
     dependencies: dict[str, Dependency] = field(default_factory=dict)
     probes: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from designs.building_blocks.api_keys import checked_pairs, owners_of
 from designs.building_blocks.settings import Settings
+from designs.rate_limiter.load_shedder import PRIORITIES, Priority
 
 VERSION = "1.0"
 EXAMPLE_RULES = Path(__file__).with_name("rules.example.yaml")
@@ -26,6 +27,10 @@ class LimiterSettings(Settings):
     )
     api_keys: SecretStr = Field(default=SecretStr(""), description="caller:key pairs, comma separated; who may ask")
     admin_key: SecretStr | None = Field(default=None, description="opens the operator's routes; without it they are closed")
+    priorities: str = Field(
+        default="",
+        description="caller:class pairs, comma separated; critical, high, normal or low (shed=priority). Others are normal",
+    )
     pk_key: SecretStr | None = Field(
         default=None, description="with it RateLimit says whose quota it is, by a hash that only who has this key can make; keep it"
     )
@@ -43,6 +48,15 @@ class LimiterSettings(Settings):
         checked_pairs(keys.get_secret_value())
         return keys
 
+    @field_validator("priorities")
+    @classmethod
+    def _classes(cls, pairs: str) -> str:
+        for pair in filter(None, pairs.split(",")):
+            name, _, priority = pair.partition(":")
+            if not name or priority not in PRIORITIES:
+                raise ValueError(f"priorities holds caller:class pairs, each class one of {', '.join(PRIORITIES)}")
+        return pairs
+
     @property
     def limits_file(self) -> Path:
         return self.data_dir / "limits.db"
@@ -50,6 +64,14 @@ class LimiterSettings(Settings):
     def callers(self) -> dict[bytes, str]:
         """sha256 of an API key -> whose it is."""
         return owners_of(self.api_keys.get_secret_value())
+
+    def priorities_by_key(self) -> dict[bytes, Priority]:
+        """sha256 of a key -> the class of whose it is. The operator's is critical."""
+        said = dict(pair.split(":", 1) for pair in self.priorities.split(",") if pair)
+        found: dict[bytes, Priority] = {key: said.get(name, "normal") for key, name in self.callers().items()}  # type: ignore[misc]
+        if self.admin_key is not None:
+            found[hashlib.sha256(self.admin_key.get_secret_value().encode()).digest()] = "critical"
+        return found
 
     def partition_key(self) -> bytes | None:
         """The key of `pk`, at any length of the secret."""

@@ -19,6 +19,7 @@ from designs.building_blocks.circuit_breaker import CircuitBreaker
 from designs.building_blocks.deadline import within
 from designs.building_blocks.fault_hooks import FaultHooks
 from designs.building_blocks.guarded_port import Patience
+from designs.building_blocks.stampede import monotonic_us
 from designs.building_blocks.telemetry import Telemetry
 from designs.building_blocks.watching import PROBE_WITHIN_S, dependency
 from designs.rate_limiter.backends.memory import MemoryLimitStore
@@ -58,7 +59,7 @@ class StoreParts:
         if knobs.store == "local_lease":
             from designs.rate_limiter.backends.local_lease import LocalLeaseStore
 
-            self.lease = LocalLeaseStore(self.store, knobs.lease_size, int(knobs.lease_ms * 1000), clock_us)
+            self.lease = LocalLeaseStore(self.store, knobs.lease_size, int(knobs.lease_ms * 1000), monotonic_us)
             self.store = self.lease
 
     def _opened(self, knobs: LimiterKnobs, settings: LimiterSettings, clock_us: Callable[[], int]) -> LimitStore:
@@ -69,8 +70,7 @@ class StoreParts:
         if knobs.store == "sqlite":
             from designs.rate_limiter.backends.sqlite import SqliteLimitStore
 
-            sqlite: LimitStore = SqliteLimitStore(settings.limits_file, clock_us)
-            return sqlite
+            return SqliteLimitStore(settings.limits_file, clock_us)
         if settings.redis_url is None:
             raise ValueError(f"store={knobs.store} needs Redis; set REDIS_URL, or choose store=memory or sqlite")
         from designs.building_blocks.redis_connection import connect

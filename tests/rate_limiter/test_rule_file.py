@@ -239,27 +239,11 @@ def test_a_rule_whose_units_cannot_be_leased_is_refused_where_they_would_have_to
         rules_of(rule, leased=True)
 
 
-NAMES = [
-    "domains",
-    "api",
-    "rules",
-    "name",
-    "match",
-    "quota",
-    "per",
-    "burst",
-    "slots",
-    "lease",
-    "tiers",
-    "mode",
-    "on",
-    "off",
-    "1s",
-    "20",
-]
+NAMES = ["domains", "api", "rules", "name", "match", "quota", "per", "burst", "slots", "lease", "tiers", "mode"]
+VALUES = ["on", "off", "1s", "20", "pro", "gcra"]
 MARKS = [": ", "- ", "\n", "\n  ", "\n      - ", "{", "}", "[", "]", ", ", '"', "'", "*", "&a", "*a", "!!python/object:os.system"]
 ODD = ["<<: ", "? ", "|", ">", "%YAML 1.1\n", "---\n", "\t", "\\", "\u2028", "\ufeff", "\ud800", "é", "~", "=", "0x1F", "1:30"]
-words = st.sampled_from([*NAMES, *MARKS, *ODD])
+words = st.sampled_from([*NAMES, *VALUES, *MARKS, *ODD])
 
 
 def sentence_about(text: str) -> str:
