@@ -161,12 +161,17 @@ class Limiter:
             raise
 
     async def release(self, request: Request, token: str) -> bool:
-        """False when no slot was held any more. Raises `StoreError`."""
+        """False when no slot was held any more. Raises `StoreError`, unless the slots were held here because the store was away."""
         met = self._slots(request)
         if not met:
             return True
         held_here = await self._fallback.release(_slots_of(met), token)
-        return await self._store.release(_slots_of(met), token) or held_here
+        try:
+            return await self._store.release(_slots_of(met), token) or held_here
+        except StoreError:
+            if held_here:
+                return True
+            raise
 
     def _rates(self, request: Request) -> list[Applied]:
         return [each for each in self._applied(request) if isinstance(each.demand, Demand)]

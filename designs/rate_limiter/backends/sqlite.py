@@ -5,16 +5,16 @@
     leases     key | token | until_us                slots
     clock      last_us                               the latest time at which anything was taken
 
-A state is its integers one behind the other, 8 bytes each: the algorithms calculate, SQLite only keeps, and nothing is parsed. A log
-of 10,000 is 80 kB that are written anew for each unit; it is the one that does not belong here.
+A state is its integers one behind the other, 8 bytes each: the algorithms calculate, SQLite only keeps, and nothing is parsed. A
+log of 10,000 is 80 kB that are written anew for each unit; it is the one that does not belong here.
 
 All in one transaction or nothing, decided while this process alone may write, so that any number of processes are admitted the
 limit exactly. Decisions that wait together share a transaction (`SqliteFile`). Counters need not survive a power cut, so the log is
 not synced: what is lost then are the last admissions. A process that dies loses none.
 
 The time is the later of this machine's clock and the file's: a clock that goes back stands still here until it has caught up, for
-all processes alike, and refills nothing in between. What is over is removed by those who come, `SWEPT` rows each time, which is more
-than they add.
+all processes alike, and refills nothing in between. What is over is removed by those who come, `SWEPT` rows each time, which is
+more than they add.
 """
 
 from __future__ import annotations
