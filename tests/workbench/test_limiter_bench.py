@@ -1,17 +1,20 @@
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from workbench.bench import UnknownBench, bench_command
+from workbench.embedded_redis import EmbeddedRedis
 from workbench.limiter_bench import command, environments, measuring
 from workbench.limiter_bench.candidates import CANDIDATES, FLOOR, GCRA, OURS, PEERS, THREE, TITLES, Candidate, Work, candidates_of
 from workbench.limiter_bench.environments import chosen_peers, pinned, version_of
 from workbench.limiter_bench.figures import Figures
-from workbench.limiter_bench.measuring import Plan, cut, edge_after, judge_greed, there_and_back
-from workbench.limiter_bench.meter import Reading, calls, captured, round_trips, time_us
+from workbench.limiter_bench.measuring import Plan, Tape, cut, edge_after, judge_greed, replay, there_and_back
+from workbench.limiter_bench.meter import Captured, Meter, Reading, calls, captured, round_trips, time_us
 from workbench.limiter_bench.worker import PeerFailed, Worker
 
 TINY = Plan(Work(keys=3, limit=4), replays=1, lives=1, racers=2, race_limit=6, race_asked=10, greedy_limit=5, greedy_s=0.3)
@@ -110,6 +113,32 @@ def test_monitor_says_what_a_client_sent_and_what_a_script_called() -> None:
     assert seen.names == {"evalsha", "ttl"}
     assert seen.by_scripts == Counter(time=1, set=1)
     assert seen.calls == Counter(evalsha=1, ttl=1, time=1, set=1)
+
+
+@pytest.fixture
+def own_meter(tmp_path: Path) -> Iterator[Meter]:
+    with EmbeddedRedis(tmp_path) as server, closing(Meter(server.url)) as meter:
+        yield meter
+
+
+def test_what_was_watched_is_replayed_and_timed_without_what_its_scripts_call(own_meter: Meter) -> None:
+    script = "redis.call('SET', KEYS[1], 1) return redis.call('TTL', KEYS[1])"
+    with own_meter.watching() as lines:
+        own_meter.replayed([(b"EVAL", script.encode(), b"1", b"a"), (b"GET", b"a")])
+    seen = captured(lines)
+    assert seen.calls == Counter(eval=1, get=1, set=1, ttl=1)
+    figures = Figures()
+    replay(own_meter, Tape([seen], [seen], seen.names), figures, Work(keys=1, limit=1))
+    assert figures.allowed_us[0] > 0
+    assert own_meter.size()[1] == 1
+
+
+def test_a_replay_that_does_something_else_than_the_first_time_is_not_counted(own_meter: Meter) -> None:
+    seen = Captured([(b"SET", b"a", b"1")], Counter(expire=1))
+    figures = Figures()
+    with pytest.raises(PeerFailed, match="replayed, its commands did something else"):
+        replay(own_meter, Tape([seen], [seen], seen.names), figures, Work(keys=1, limit=1))
+    assert figures.allowed_us == []
 
 
 def test_the_time_of_commands_that_scripts_call_is_not_counted_twice_and_no_trip() -> None:

@@ -51,7 +51,7 @@ class Plan:
     replays: int = 10
     lives: int = 5
     at_least: int = 6  # rounds, which an interval of 95 % needs; then it ends when the time is over
-    rounds_within_s: float = 120.0
+    rounds_within_s: float = 90.0
     racers: int = 8
     race_limit: int = 200
     race_asked: int = 50  # by each racer
