@@ -18,12 +18,13 @@ def main() -> int:
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     told = parser.parse_args()
 
+    from designs.building_blocks.serving import hurry
     from workbench.museum.exhibit import BadSwap, UnknownExhibit, chosen, exchange_parts
 
     try:
         (exhibit,) = chosen([told.exhibit])
         serve = importlib.import_module(f"designs.{exhibit.design}.serve")
-        serve.hurry()  # before the parts are loaded, as the design does
+        hurry()  # before the parts are loaded, as the design does
         exchange_parts(exhibit)
     except (UnknownExhibit, BadSwap) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,6 +91,16 @@ def test_the_launcher_refuses_an_exhibit_there_isnt(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("sys.argv", ["serve", "nothing", "--", "service", "--port", "8000"])
     assert serve.main() == 2
     assert capsys.readouterr().err.startswith("error: there is no exhibit 'nothing'")
+
+
+@pytest.mark.parametrize("design", ["url_shortener"])
+def test_the_launcher_does_what_the_design_does_with_the_parts_exchanged(design: str) -> None:
+    """In a process of its own, since parts are exchanged for good. That the port is none comes from the design's own start."""
+    exhibit = next(each for each in exhibits().values() if each.design == design)
+    argv = [sys.executable, "-m", "workbench.museum.serve", exhibit.name, "--", "service", "--port", "0"]
+    done = subprocess.run(argv, cwd=FOLDER.parent.parent, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert f"designs.{design}.serve: error: --port lies between 1 and 65535, not at 0" in done.stderr
 
 
 def test_the_page_is_in_date() -> None:
