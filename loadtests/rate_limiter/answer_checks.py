@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from loadtests.rate_limiter import promises
 from loadtests.rate_limiter.evidence import Evidence, meets_any
-from loadtests.rate_limiter.excuses import BREAKER_S, SLACK_S, Window, unable
+from loadtests.rate_limiter.excuses import unable
 from loadtests.rate_limiter.history import DECIDES, Ask, Said
 from loadtests.rate_limiter.promises import Met
 from loadtests.rate_limiter.witness import told_ask
@@ -17,7 +17,6 @@ from loadtests.result import SafetyCheck
 from loadtests.verdict import verdict
 
 VERDICTS = frozenset({200, 422, 429, 503})
-LATE_SHARE = 0.9  # of the deadline: what took so long may have waited for the store
 SHED = 503
 _ITEM = re.compile(r'"([^"]*)"((?:;[a-z]+=[^;,]*)*)(?:, |$)')
 
@@ -128,13 +127,10 @@ def degraded(evidence: Evidence) -> SafetyCheck:
 
     And they say what the rule's `on_store_down` says: closed refuses, open admits.
     """
-    windows = {node: evidence.away(node) for node in _nodes(evidence)}
-    late_s = LATE_SHARE * evidence.promises.deadline_s
-    last_late_s: dict[str, float] = {}
     answers = late = 0
     without: list[Ask] = []
     against: list[Ask] = []
-    for ask in sorted(evidence.asks, key=lambda each: (each.end_s, each.sent_s)):
+    for ask in evidence.asks:
         if ask.f not in DECIDES or not ask.said:
             continue
         answers += 1
@@ -145,10 +141,8 @@ def degraded(evidence: Evidence) -> SafetyCheck:
             meant = {"closed": False, "open": True}.get(policies.get(one.rule, "local"))
             if one.degraded and meant is not None and one.allowed != meant:
                 against.append(ask)
-        if ask.end_s - ask.sent_s >= late_s:
-            last_late_s[ask.node] = ask.end_s
-            late += 1
-        elif not _is_away(ask, windows[ask.node], last_late_s.get(ask.node, -math.inf), evidence.promises.deadline_s):
+        late += evidence.is_late(ask)
+        if not evidence.away(ask.node).meet(ask.sent_s, ask.end_s):
             without.append(ask)
     counts = {
         "answers": answers,
@@ -168,11 +162,6 @@ def degraded(evidence: Evidence) -> SafetyCheck:
     )
 
 
-def _is_away(ask: Ask, windows: list[Window], last_late_s: float, deadline_s: float) -> bool:
-    """A breaker that is open for what was late answers the next ones at once."""
-    return meets_any(windows, ask.sent_s, ask.end_s) or ask.sent_s <= last_late_s + BREAKER_S + deadline_s + SLACK_S
-
-
 def _nodes(evidence: Evidence) -> list[str]:
     return sorted({ask.node for ask in evidence.asks})
 
@@ -186,7 +175,7 @@ def answered(evidence: Evidence) -> SafetyCheck:
     asked = shed = excused = unsent = 0
     wrong: list[Ask] = []
     for node in _nodes(evidence):
-        gone, without = unable(evidence.history.strikes, node), evidence.away(node)
+        gone = unable(evidence.history.strikes, node)
         for ask in evidence.asks:
             if ask.node != node:
                 continue
@@ -199,10 +188,9 @@ def answered(evidence: Evidence) -> SafetyCheck:
             elif ask.status == SHED and not ask.said and ask.f in DECIDES:
                 shed += 1
             elif ask.status == SHED and ask.f not in DECIDES:
-                away_now = meets_any(without, ask.sent_s, ask.end_s)
-                late = ask.end_s - ask.sent_s >= LATE_SHARE * evidence.promises.deadline_s
-                excused += away_now or late
-                wrong += [] if away_now or late else [ask]
+                away = evidence.away(node).meet(ask.sent_s, ask.end_s)
+                excused += away
+                wrong += [] if away else [ask]
             elif ask.status not in _meant(ask, evidence):
                 wrong.append(ask)
     counts = {

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
-from loadtests.rate_limiter.excuses import Window, away, counted_anew, latest_s, locked_out
+from loadtests.rate_limiter.excuses import Window, Windows, away, counted_anew, latest_s, locked_out, open_for_s
 from loadtests.rate_limiter.history import Ask, History, Said, when
 from loadtests.rate_limiter.promises import Met, Promises
 from loadtests.rate_limiter.room import Interval, PossibleUse
 
 Place: TypeAlias = tuple[str, str, str]  # rule, item, where
+LATE_SHARE = 0.9  # of the deadline
+UNAVAILABLE = 503
 ALONE = " alone"  # ends the place of what a replica counts when it has to do without its store
 
 
@@ -145,9 +147,25 @@ class Evidence:
                 yield admitted, given_back
             from_s = max(from_s, lost.to_s)
 
-    def away(self, node: str) -> list[Window]:
-        """When this node may have had to do without its store."""
-        return away(self.history.strikes, self.history.observations, node, self.promises)
+    def away(self, node: str) -> Windows:
+        """When this node may have had to do without its store: a fault, a breaker that opened, an answer that was late itself."""
+        if node not in self._away:
+            late = [
+                Window(ask.sent_s, ask.end_s + open_for_s(self.promises))
+                for ask in self.asks
+                if ask.node == node and self.is_late(ask) and (ask.degraded or ask.status == UNAVAILABLE)
+            ]
+            struck = away(self.history.strikes, self.history.observations, node, self.promises)
+            self._away[node] = Windows([*struck, *late])
+        return self._away[node]
+
+    def is_late(self, ask: Ask) -> bool:
+        """Whether it took so long that it may have waited for the store in vain."""
+        return ask.end_s - ask.sent_s >= LATE_SHARE * self.promises.deadline_s
+
+    @cached_property
+    def _away(self) -> dict[str, Windows]:
+        return {}
 
     def locked_out(self, count: Count) -> list[Window]:
         return locked_out(self.history.strikes, count.node, count.limit.horizon_s, self.promises)

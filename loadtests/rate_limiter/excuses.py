@@ -7,6 +7,7 @@ goes with its process.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,25 @@ class Window:
         return sent_s <= self.to_s and end_s >= self.from_s
 
 
+class Windows:
+    """Many of them, asked often: merged where they meet."""
+
+    def __init__(self, windows: Iterable[Window]) -> None:
+        self._from_s: list[float] = []
+        self._to_s: list[float] = []
+        for window in sorted(windows, key=lambda each: each.from_s):
+            if self._to_s and window.from_s <= self._to_s[-1]:
+                self._to_s[-1] = max(self._to_s[-1], window.to_s)
+            else:
+                self._from_s.append(window.from_s)
+                self._to_s.append(window.to_s)
+
+    def meet(self, sent_s: float, end_s: float) -> bool:
+        """Whether one of them meets this span."""
+        place = bisect_left(self._to_s, sent_s)
+        return place < len(self._from_s) and self._from_s[place] <= end_s
+
+
 def touches_store(struck: Struck, node: str, promises: Promises) -> bool:
     """Whether this node may have had to do without its store: the server, the way to it, or the node itself was struck."""
     if struck.kind == "clock_offset":
@@ -45,13 +65,18 @@ def away(strikes: Iterable[Struck], observations: Iterable[Observation], node: s
 
     A breaker that says on the metrics page that it opened had seen failures, whatever caused them.
     """
-    after_s = BREAKER_S + promises.deadline_s + SLACK_S
+    after_s = open_for_s(promises)
     windows = [Window(each.began_s - SLACK_S, each.ended_s + after_s) for each in strikes if touches_store(each, node, promises)]
     seen = sorted((each.at_s, _opened(each)) for each in observations if each.f == "breaker" and each.node == node)
     for (before_s, before), (at_s, now) in zip([(0.0, 0), *seen], seen, strict=False):
         if now > before:
             windows.append(Window(before_s - SLACK_S, at_s + after_s))
     return windows
+
+
+def open_for_s(promises: Promises) -> float:
+    """How long after a failure answers may do without the store at once: the breaker, and the probe that ends it."""
+    return BREAKER_S + promises.deadline_s + SLACK_S
 
 
 def _opened(observation: Observation) -> int:

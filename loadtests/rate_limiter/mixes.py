@@ -18,10 +18,11 @@ OPS: Mapping[str, str] = MappingProxyType(
         "check_three": "a request that meets three limits: `POST /v1/check` with `user`, `route`, `tenant` and its `tier`",
         "arrive": "a request of somebody who comes once: `POST /v1/check` with `user`",
         "edge": (
-            "a request of one user within 60 ms of the edge of a second of the wall clock, else of somebody who comes once: "
-            "`POST /v1/check` with `user`"
+            "a request of one user within 60 ms of every other edge of a second of the wall clock, else of somebody who comes "
+            "once: `POST /v1/check` with `user`"
         ),
         "once": "a request of 100 units, for a tenant that never comes again: `POST /v1/check` with `tenant` and `cost`",
+        "busy": "a request of a large customer: `POST /v1/check` with `tenant` and the tier of the largest",
         "login": "a try to log in: `POST /v1/check` with `ip` and `route`",
         "order": "an order, whose limit is closed without the store: `POST /v1/check` with `user` and `route`",
         "find": "a search, whose limit is open without the store: `POST /v1/check` with `user` and `route`",
@@ -88,8 +89,8 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
             Mix(
                 name="edges",
                 who=(
-                    "Somebody who knows when windows end, and asks as often as he can just before and just after, among "
-                    "others who come once."
+                    "Somebody who knows when windows end, saves up for every other edge, and asks as often as he can just before "
+                    "and just after it, among others who come once."
                 ),
                 ratios={"arrive": 1.0},
                 keys=1,
@@ -102,6 +103,14 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 who="A crowd: every request is of a tenant that was never seen before, so every one leaves a count behind.",
                 ratios={"once": 1.0},
                 keys=1,
+                zipf_s=0.0,
+                rate_per_s=400.0,
+            ),
+            Mix(
+                name="tenants",
+                who="A few large customers whose programs ask all day long, and stay within what they have paid for.",
+                ratios={"busy": 1.0},
+                keys=8,
                 zipf_s=0.0,
                 rate_per_s=400.0,
             ),
@@ -159,8 +168,8 @@ DEFAULT_MIX: Mapping[str, str] = MappingProxyType(
     {
         "algorithm": "edges",
         "store": "hot",
-        "lease_size": "hot",
-        "lease_ms": "checks",
+        "lease_size": "tenants",
+        "lease_ms": "tenants",
         "on_store_down": "checks",
         "deadline_ms": "checks",
         "breaker": "checks",

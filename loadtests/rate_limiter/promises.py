@@ -152,6 +152,12 @@ class Promises:
     def slots(self, descriptor: Mapping[str, str], tier: str = "") -> list[Met]:
         return [self._limit(rule, descriptor, tier) for rule in self._applied(descriptor, SlotCount)]
 
+    @property
+    def per_user(self) -> int:
+        """What a user has at once."""
+        [limit] = self.met({"user": ""})
+        return limit.capacity
+
     def leased(self, limit: Met) -> int:
         """Units that all replicas together may have taken and not spent."""
         if self.store != "local_lease":

@@ -13,11 +13,11 @@ from typing import Any
 
 from loadtests.history.operation import Json
 from loadtests.rate_limiter import requests
-from loadtests.rate_limiter.promises import Promises
 from loadtests.workload import Exchange
 
 EDGE_S = 0.06  # on both sides
-PERIOD_S = 1.0  # of the limit per user
+# Of the limit per user the period is a second. Who came at each edge would find his quota used up by what he took at the last one.
+EDGES_APART_S = 2.0
 ROUTES, TENANTS = 8, 5
 BATCH = 5
 ONCE_COST = 100
@@ -66,14 +66,13 @@ class Question:
 
 
 class Steps:
-    """The steps of one variant since it was seeded. `name` begins the names of all who ask."""
+    """The steps of one variant since it was seeded. `name` begins the names of all who ask; a user has `per_user` at once."""
 
-    def __init__(self, name: str, promises: Promises, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, name: str, per_user: int, wall_clock: Callable[[], float] = time.time) -> None:
         self._name = name
+        self._per_user = per_user
         self._wall_clock = wall_clock
         self._asked: dict[int, tuple[Question, ...]] = {}  # by serial, of steps on their way
-        [per_user] = promises.met({"user": ""})
-        self._all = per_user.capacity
 
     def questions(self, exchange: Exchange, before: Exchange | None) -> tuple[Question, ...]:
         """Several in a batch; none when there is nothing to ask for. ValueError for an op that is none of ours."""
@@ -88,6 +87,10 @@ class Steps:
 
     def asked(self, exchange: Exchange) -> tuple[Question, ...]:
         return self._asked.get(exchange.serial, ())
+
+    def forget(self, exchange: Exchange) -> None:
+        """Nothing follows it any more."""
+        self._asked.pop(exchange.serial, None)
 
     def all_answered(self) -> None:
         """Forget what was asked."""
@@ -112,6 +115,8 @@ class Steps:
                 return (Question("check", {"user": self.user("a", serial)}),)
             case "once":
                 return (Question("check", {"tenant": self.user("o", serial)}, cost=ONCE_COST),)
+            case "busy":
+                return (Question("check", {"tenant": self.user("l", key)}, "pro"),)
             case "login":
                 return (Question("check", {"ip": self.user("i", key), "route": "/login"}),)
             case "order":
@@ -123,7 +128,7 @@ class Steps:
             case "too_much":
                 return (Question("check", {"user": self.user("c", key)}, cost=TOO_MUCH),)
             case "drain":
-                return (Question("check", {"user": self.user("d", serial)}, cost=self._all),)
+                return (Question("check", {"user": self.user("d", serial)}, cost=self._per_user),)
             case "batch":
                 return tuple(Question("check", {"user": self.user("b", key + each)}, batched=True) for each in range(BATCH))
             case "acquire" | "hold" | "abandon":
@@ -139,8 +144,8 @@ class Steps:
         first = asked[0]
         match exchange.op:
             case "edge":
-                phase_s = self._wall_clock() % PERIOD_S
-                near = min(phase_s, PERIOD_S - phase_s) <= EDGE_S
+                phase_s = self._wall_clock() % EDGES_APART_S
+                near = min(phase_s, EDGES_APART_S - phase_s) <= EDGE_S
                 return Question("check", {"user": self.user("e", exchange.key) if near else self.user("p", exchange.serial)})
             case "refund":
                 return Question("refund", first.descriptor, first.tier, first.cost) if before.status == 200 else None

@@ -115,7 +115,7 @@ class RateLimiterWorkload:
             began_s=began_s,
             promises=promised,
             name=name,
-            steps=Steps(name, promised),
+            steps=Steps(name, promised.per_user),
             tails=[requests.api_tail(host, target.api_key) for host in hosts],
             redis=RedisCounter(target.redis_url, counted=limiter_redis_counters) if target.redis_url else None,
             kept=[] if self._keep else None,

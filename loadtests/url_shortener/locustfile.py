@@ -14,10 +14,10 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
-import os
 import random
 import sys
 import uuid
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,9 +26,9 @@ from locust.exception import StopTest
 from locust.runners import WorkerRunner
 
 from loadtests.locust_engine.guard import begin_now, fail_a_void_run, refusal, replicas
-from loadtests.locust_engine.open_loop import OpenLoopUser, walk_alone, why_unplannable
+from loadtests.locust_engine.open_loop import OpenLoopUser
+from loadtests.locust_engine.options import add_options, mix_for_users
 from loadtests.locust_engine.seeding import Data, SeedOnce
-from loadtests.locust_engine.shapes import add_shape_option, install_shape
 from loadtests.url_shortener.locust_requests import (
     api_headers,
     edit,
@@ -51,7 +51,6 @@ VISITS_PER_S = 2.0  # of one visitor
 JOURNEYS_PER_S = 0.5  # of one program
 PREVIEW_SHARE = 0.02  # visitors who look where a link leads before they follow it
 EDIT_SHARE = 0.1  # programs that change their link, and as many that delete it
-PLAN_S = 30.0  # of an open loop without --run-time
 
 
 class Links:
@@ -89,38 +88,11 @@ def seed_links(url: str, count: int) -> tuple[str, ...]:
     return tuple(codes)
 
 
-def add_options(parser: Any) -> None:
-    # Not on the page: they are read once, when Locust starts.
-    parser.add_argument(
-        "--mix",
-        choices=sorted(MIXES),
-        default=os.environ.get("DESIGNS_MIX") or "mixed",
-        help="who asks for what; see WORKLOADS.md",
-        include_in_web_ui=False,
-    )
-    add_shape_option(parser)
-    parser.add_argument("--open-loop", action="store_true", help="walk a plan of requests", include_in_web_ui=False)
-    parser.add_argument("--plan-rate", type=float, help="requests/s of the plan, else the mix's own", include_in_web_ui=False)
-    parser.add_argument("--plan-seed", type=int, default=1, help="draws the same plan again", include_in_web_ui=False)
-
-
 def choose_users(environment: Any, **_: Any) -> None:
     """Visitors and programs as the mix has them, or the one who walks a plan. Ends the process when the load must not run."""
-    options = environment.parsed_options
-    if options.mix not in MIXES:  # a default from the environment is not checked against the choices
-        sys.exit(f"there is no mix {options.mix!r}; the mixes are {', '.join(MIXES)}")
-    mix = MIXES[options.mix]
-    urls = replicas(environment.host)
-    if urls and (reason := refusal(urls)):
-        sys.exit(reason)
-    if options.open_loop:
-        if reason := why_unplannable(mix):
-            sys.exit(reason)
-        PlanWalker.mix, PlanWalker.seed = mix, options.plan_seed
-        PlanWalker.rate_per_s = options.plan_rate or mix.rate_per_s
-        walk_alone(environment, PlanWalker, PLAN_S)
+    mix = mix_for_users(environment, MIXES, PlanWalker)
+    if mix is None:
         return
-    install_shape(environment)
     set_weights(mix)
     environment.user_classes = [user_class for user_class in (Visitor, ApiClient) if user_class.weight]
     if not environment.user_classes:
@@ -235,7 +207,7 @@ def again_unknown(number: int) -> str:
 
 
 hooks: Any = events  # Locust's event hooks carry no types
-hooks.init_command_line_parser.add_listener(add_options)
+hooks.init_command_line_parser.add_listener(partial(add_options, mixes=MIXES, default="mixed"))
 hooks.init.add_listener(choose_users)
 hooks.init.add_listener(begin_now)
 hooks.test_start.add_listener(SeedOnce(make_links, take_links).on_test_start)

@@ -93,7 +93,7 @@ class SimulatedLimiter:
         """The mix as a plan, every step carried out in the order in which it is decided."""
         plan = make_plan(mix, rate_per_s or mix.rate_per_s, seconds, self.seed)
         self.mix = mix
-        steps = Steps("n", promises_of(self.header), lambda: WALL_S + self.now_s)
+        steps = Steps("n", promises_of(self.header).per_user, lambda: WALL_S + self.now_s)
         followers: dict[int, list[int]] = {}
         for row, before in enumerate(plan.follows):
             followers.setdefault(before, []).append(row)
