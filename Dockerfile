@@ -9,7 +9,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1 PIP_PROGRE
 WORKDIR /build
 # What changes rarely comes first, so that a change of the code installs no package again.
 COPY ops/compose/locked_subset.py pyproject.toml requirements.lock ./
-RUN python locked_subset.py pyproject.toml requirements.lock redis kafka cassandra traces load > services.txt \
+RUN python locked_subset.py pyproject.toml requirements.lock redis kafka cassandra grpc traces load > services.txt \
  && python locked_subset.py pyproject.toml requirements.lock --only hatchling > backend.txt \
  && python -m venv tools && tools/bin/pip install --quiet --require-hashes --only-binary :all: -r backend.txt \
  && python -m venv --without-pip /opt/venv \

@@ -1,6 +1,7 @@
 """The full stack in Docker: `docker-compose.yml` with its secrets made, started until all is ready, and taken away again.
 
 secrets   at random, once, in data/compose: a folder that only its owner enters, files that any user of a container can read
+rules     of the rate limiter, beside them: a copy of the example, which is taken up again whenever it is edited
 up        build the image, start the profiles, wait until every health check is well; within `READY_WITHIN_S`
 down      containers, networks, volumes and secrets go; the image stays, as a cache
 """
@@ -15,18 +16,20 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from designs.rate_limiter.processes import rules_of
 from workbench.processes import port_is_free
 from workbench.terminal import say, say_aside
 
 PROJECT = "system-designs"  # `name` in docker-compose.yml
 ROOT = Path(__file__).resolve().parent.parent
-DESIGN_PROFILES = ("url_shortener",)
+DESIGN_PROFILES = ("url_shortener", "rate_limiter")
 OBSERVE, LOAD, ALL = "observe", "load", "*"
 TRACED = "0.1"  # of all requests, while there is somebody to send the spans to
 BUILT_BY = "url-shortener-1"  # one of those that share the image
 NOT_HTTP = ("redis", "kafka", "cassandra")
+GRPC = 8081  # where a container that speaks gRPC does
 BUILD_WITHIN_S = 1_800
 READY_WITHIN_S = 300
 ASKED_WITHIN_S = 60
@@ -53,10 +56,16 @@ class Published:
 
     service: str
     port: int
+    speaks: Literal["http", "grpc", ""] = "http"
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The address alone where a driver wants it so."""
+        return f"{self.speaks}://{self.address}" if self.speaks else self.address
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,10 @@ class Stack:
     @property
     def secrets_dir(self) -> Path:
         return self.folder / "data" / "compose"
+
+    @property
+    def rules_dir(self) -> Path:
+        return self.secrets_dir / "rules"
 
     def secret(self, name: str) -> str:
         file = self.secrets_dir / name
@@ -123,6 +136,7 @@ def up_command(*, observe: bool, load: bool, folder: Path = ROOT) -> int:
         raise NoDocker(f"the stack may take {_mb(limit_bytes)}, and Docker has {_mb(there_bytes)}; less will do in .env")
     refuse_taken_ports(published(services), held_by(stack.containers()), variables_of(folder))
     make_secrets(stack.secrets_dir)
+    rules_of(stack.rules_dir).chmod(0o644)  # the container's user is another, and the folder above is closed
     say_aside("designs: building the image (a minute or two the first time)")
     if stack.compose("build", BUILT_BY, within_s=BUILD_WITHIN_S):
         raise StackFailed("the image could not be built; the lines above say why (without the buildx plugin: DOCKER_BUILDKIT=0)")
@@ -172,7 +186,11 @@ def memory_limit(services: Mapping[str, Mapping[str, Any]]) -> int:
 
 
 def published(services: Mapping[str, Mapping[str, Any]]) -> list[Published]:
-    return [Published(name, int(port["published"])) for name, each in services.items() for port in each.get("ports", [])]
+    return [
+        Published(name, int(port["published"]), "" if name in NOT_HTTP else "grpc" if port.get("target") == GRPC else "http")
+        for name, each in services.items()
+        for port in each.get("ports", [])
+    ]
 
 
 def held_by(containers: Iterable[Mapping[str, Any]]) -> set[int]:
@@ -204,7 +222,7 @@ def make_secrets(folder: Path) -> None:
     folder.chmod(0o700)
     chosen = {
         name: _kept(folder / name, secrets.token_hex(32))
-        for name in ("redis_password", "api_key", "admin_key", "code_key", "grafana_password")
+        for name in ("redis_password", "api_key", "admin_key", "code_key", "pk_key", "grpc_key", "grafana_password")
     }
     _kept(folder / "redis.conf", f"requirepass {chosen['redis_password']}\n")
     _kept(folder / "redis_url", f"redis://:{chosen['redis_password']}@redis:6379/0")
@@ -241,11 +259,13 @@ def what_is_wrong(stack: Stack) -> str:
 
 
 def introduce(stack: Stack, services: Mapping[str, Mapping[str, Any]], limit_bytes: int, there_bytes: int) -> None:
-    where = {each.service: each.address for each in published(services)}
-    for service, address in where.items():
-        say(f"{service:<16} {address if service in NOT_HTTP else f'http://{address}'}")
+    ports = published(services)
+    where = {each.service: each.address for each in ports if each.speaks != "grpc"}
+    for each in ports:
+        say(f"{each.service:<16} {each.url}")
     shown = stack.secrets_dir.relative_to(stack.folder)
     say(f"{'api key':<16} {shown / 'api_key'} (the operator's: {shown / 'admin_key'})")
+    say(f"{'rules':<16} {stack.rules_dir.relative_to(stack.folder) / 'rules.yaml'} (edit them: the rate limiter reads them again)")
     if OBSERVE in stack.profiles:
         say(f"{'Grafana':<16} open to look at; user admin, password in {shown / 'grafana_password'}")
     say(f"{'memory':<16} at most {_mb(limit_bytes)}, of {_mb(there_bytes)} that Docker has")

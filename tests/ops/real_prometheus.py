@@ -44,21 +44,24 @@ def rules() -> list[dict[str, Any]]:
     return [rule for path in RULE_FILES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
 
 
-def configuration(targets: Mapping[str, str]) -> str:
-    """The project's configuration with process -> host:port put in; processes that are not named are not scraped."""
+Targets = Mapping[tuple[str, str], str]  # design, process -> host:port
+
+
+def configuration(targets: Targets) -> str:
+    """The project's configuration with these put in; processes that are not named are not scraped."""
     whole = yaml.safe_load(CONFIGURATION.read_text())
     whole["rule_files"] = [str(path) for path in RULE_FILES]
     [job] = whole["scrape_configs"]
-    chosen = [each for each in job["static_configs"] if each["labels"]["process"] in targets]
-    job["static_configs"] = [each | {"targets": [targets[each["labels"]["process"]]]} for each in chosen]
-    assert len(chosen) == len(targets), "a process that the configuration does not know"
+    named = {(each["labels"]["design"], each["labels"]["process"]): each for each in job["static_configs"]}
+    assert targets.keys() <= named.keys(), "a process that the configuration does not know"
+    job["static_configs"] = [named[process] | {"targets": [address]} for process, address in targets.items()]
     return yaml.safe_dump(whole)
 
 
 class RealPrometheus:
     """One server with an empty store, on a port of its own. Everything it is asked is bounded in time."""
 
-    def __init__(self, targets: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, targets: Targets, folder: Path) -> None:
         self._program = program("prometheus")
         self._url = f"http://127.0.0.1:{free_port()}"
         self._config = folder / "prometheus.yml"

@@ -15,7 +15,7 @@ import pytest
 
 from designs.building_blocks.fault_hooks import write_fault_file
 from tests.ops.dashboard_files import Asked, queries
-from tests.ops.real_prometheus import RULE_FILES, RealPrometheus, eventually, rules
+from tests.ops.real_prometheus import RULE_FILES, RealPrometheus, Targets, eventually, rules
 from tests.url_shortener.processes.driving import BROWSER, running
 from workbench.launch import RunningDesign
 
@@ -65,9 +65,14 @@ class Traffic:
                     continue
 
 
-def targets_of(design: RunningDesign) -> Mapping[str, str]:
-    """Process -> host:port, as a scrape configuration has it."""
-    return {spec.name: urlsplit(spec.metrics_url).netloc for spec in design.specs if spec.metrics_url}
+def targets_of(*designs: RunningDesign) -> Targets:
+    """As a scrape configuration has them."""
+    return {
+        (design.design.name, spec.name): urlsplit(spec.metrics_url).netloc
+        for design in designs
+        for spec in design.specs
+        if spec.metrics_url
+    }
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from designs.rate_limiter.settings import EXAMPLE_RULES
 from workbench.cli import app, exit_code_of
 from workbench.cli_words import ExitCode
 from workbench.compose import (
@@ -75,14 +76,15 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
 
 @pytest.fixture
 def project(tmp_path: Path, docker: FakeDocker) -> Path:
-    """A folder with a stack of five services on free ports."""
-    names = ("redis", "kafka", "cassandra", "url-shortener-1", "locust-worker")
+    """A folder with a stack of six services on free ports."""
+    names = ("redis", "kafka", "cassandra", "url-shortener-1", "rate-limiter-1", "locust-worker")
     ports = {name: free_port() for name in names}
     services = {
-        name: {"mem_limit": str(256 << 20), "ports": [{"published": str(port), "host_ip": "127.0.0.1"}]}
+        name: {"mem_limit": str(256 << 20), "ports": [{"published": str(port), "target": 8000, "host_ip": "127.0.0.1"}]}
         for name, port in ports.items()
         if name != "locust-worker"
     }
+    services["rate-limiter-1"]["ports"] += [{"published": str(free_port()), "target": 8081}]  # type: ignore[operator]
     docker.says(
         "services", json.dumps({"services": {**services, "locust-worker": {"mem_limit": "1048576", "deploy": {"replicas": 3}}}})
     )
@@ -111,12 +113,14 @@ def test_up_builds_starts_waits_and_says_where_everything_is(
     for name in ("redis", "kafka", "cassandra"):
         assert f"{name:<16} 127.0.0.1:" in said
     assert "url-shortener-1  http://127.0.0.1:" in said
-    assert "memory           at most 1,027 MB, of 8,192 MB that Docker has" in said
+    assert "rate-limiter-1   http://127.0.0.1:" in said
+    assert "rate-limiter-1   grpc://127.0.0.1:" in said
+    assert "memory           at most 1,283 MB, of 8,192 MB that Docker has" in said
     assert "export KAFKA_BOOTSTRAP=127.0.0.1:" in said
     assert "api key          data/compose/api_key" in said
     assert (project / "data/compose/api_key").read_text() not in said
     build, up = [line for line in docker.asked().splitlines() if " build " in line or " up " in line]
-    assert "--profile url_shortener build" in build
+    assert "--profile url_shortener --profile rate_limiter build" in build
     assert "up --detach --wait --wait-timeout" in up
     assert "--profile observe" not in up
 
@@ -124,7 +128,7 @@ def test_up_builds_starts_waits_and_says_where_everything_is(
 def test_who_watches_comes_when_asked_for_and_traces_with_it(project: Path, docker: FakeDocker) -> None:
     up_command(observe=True, load=True, folder=project)
     [up] = [line for line in docker.asked().splitlines() if " up " in line]
-    assert "--profile url_shortener --profile observe --profile load" in up
+    assert "--profile url_shortener --profile rate_limiter --profile observe --profile load" in up
     assert up.endswith("TRACES=0.1")
     assert stack_with(observe=False, load=False).variables == {}
 
@@ -158,7 +162,7 @@ def test_without_docker_the_command_says_where_to_get_it_and_ends_with_3(tmp_pat
 
 def test_a_stack_that_needs_more_memory_than_there_is_is_not_started(project: Path, docker: FakeDocker) -> None:
     docker.says("memory", str(512 << 20))
-    with pytest.raises(NoDocker, match="may take 1,027 MB, and Docker has 512 MB"):
+    with pytest.raises(NoDocker, match="may take 1,283 MB, and Docker has 512 MB"):
         up_command(observe=False, load=False, folder=project)
     assert " up " not in docker.asked()
 
@@ -225,7 +229,8 @@ def test_secrets_are_random_made_once_and_closed_to_others_of_the_machine(tmp_pa
         make_secrets(folder)
     made = {file.name: file.read_text() for file in one.iterdir()}
     assert set(made) == {
-        "redis_password", "redis.conf", "redis_url", "api_key", "api_keys", "admin_key", "code_key", "grafana_password",
+        "redis_password", "redis.conf", "redis_url", "api_key", "api_keys", "admin_key", "code_key", "pk_key", "grpc_key",
+        "grafana_password",
     }  # fmt: skip
     assert all((other / name).read_text() != text for name, text in made.items())
     assert stat.S_IMODE(one.stat().st_mode) == 0o700
@@ -235,6 +240,18 @@ def test_secrets_are_random_made_once_and_closed_to_others_of_the_machine(tmp_pa
     assert made["api_keys"] == f"demo:{made['api_key']}"
     make_secrets(one)
     assert {file.name: file.read_text() for file in one.iterdir()} == made
+
+
+def test_the_rules_of_the_limiter_are_a_copy_that_its_user_can_read_and_an_edited_one_stays(
+    project: Path, docker: FakeDocker
+) -> None:
+    rules = project / "data" / "compose" / "rules" / "rules.yaml"
+    up_command(observe=False, load=False, folder=project)
+    assert rules.read_text() == EXAMPLE_RULES.read_text()
+    assert stat.S_IMODE(rules.stat().st_mode) == 0o644
+    rules.write_text("mode: off\ndomains: {}\n")
+    up_command(observe=False, load=False, folder=project)
+    assert rules.read_text() == "mode: off\ndomains: {}\n"
 
 
 def test_memory_counts_each_copy_of_a_service() -> None:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from workbench import smoke
+from designs.building_blocks.processes import ProcessSpec
+from workbench import smoke_check, smoke_rate_limiter, smoke_url_shortener
 from workbench.catalogue import DESIGNS
 from workbench.launch import RunningDesign
-from workbench.smoke import CHECKS, PROCESSES, WATCHED, NotSo, Running, tried
+from workbench.smoke import CHECKS, PROCESSES, WATCHED, tried
+from workbench.smoke_check import NotSo, Running
 
-OF_THE_DESIGN = [name for name in CHECKS if name not in ("topics in Kafka", "keyspace in Cassandra")]
+GRPC_KEY = "a key that only these tests have"
+OF_THE_DESIGNS = [name for name in CHECKS if name not in ("topics in Kafka", "keyspace in Cassandra")]
 ANSWERS: dict[str, Any] = {
     "/api/v1/targets": {
         "data": {"activeTargets": [{"labels": {"instance": f"{name}:8000"}, "health": "up"} for name in PROCESSES]},
@@ -28,12 +33,32 @@ ANSWERS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def design() -> Iterator[Running]:
-    """Two replicas and a worker on SQLite and Redis."""
-    with RunningDesign(DESIGNS["url_shortener"], replicas=2) as running:
-        named = dict(zip(PROCESSES, running.metrics_urls, strict=True))
-        addresses = {name: url.removeprefix("http://").removesuffix("/metrics") for name, url in named.items()}
-        yield Running(addresses, running.api_key, (running.data_dir / "admin_key").read_text(), "")
+def designs() -> Iterator[Running]:
+    """Two replicas of each, and a worker, on SQLite and Redis. The stack has one set of keys, so these have one too."""
+    keys = {"RATE_LIMITER_GRPC_KEY": GRPC_KEY}
+    with RunningDesign(DESIGNS["url_shortener"], replicas=2) as shortener:
+        limiter = RunningDesign(DESIGNS["rate_limiter"], replicas=2, env=keys, respecify=with_keys_of(shortener))
+        with limiter:
+            addresses = addresses_of(shortener, smoke_url_shortener.PROCESSES) | addresses_of(limiter, smoke_rate_limiter.PROCESSES)
+            grpc = {
+                name: url.removeprefix("grpc://")
+                for name, spec in zip(smoke_rate_limiter.PROCESSES, limiter.specs, strict=True)
+                for url in spec.other_urls
+            }
+            yield Running(addresses, grpc, shortener.api_key, admin_key_of(shortener), GRPC_KEY, "")
+
+
+def addresses_of(design: RunningDesign, names: Sequence[str]) -> dict[str, str]:
+    return {name: urlsplit(url).netloc for name, url in zip(names, design.metrics_urls, strict=True)}
+
+
+def admin_key_of(design: RunningDesign) -> str:
+    return (design.data_dir / "admin_key").read_text()
+
+
+def with_keys_of(other: RunningDesign) -> Callable[[ProcessSpec], ProcessSpec]:
+    keys = {"RATE_LIMITER_API_KEYS": f"demo:{other.api_key}", "RATE_LIMITER_ADMIN_KEY": admin_key_of(other)}
+    return lambda spec: replace(spec, env={**spec.env, **keys})
 
 
 @pytest.fixture
@@ -56,7 +81,8 @@ def watchers() -> Iterator[Running]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     address = f"127.0.0.1:{server.server_address[1]}"
-    yield Running(dict.fromkeys((*PROCESSES, "prometheus", "grafana", "jaeger"), address), "key", "key", "key")
+    everywhere = dict.fromkeys((*PROCESSES, "prometheus", "grafana", "jaeger"), address)
+    yield Running(everywhere, everywhere, "key", "key", "key", "key")
     server.shutdown()
     thread.join()
     server.server_close()
@@ -65,17 +91,17 @@ def watchers() -> Iterator[Running]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("SOON_S", 0.2), ("PAUSE_S", 0.02)):
-        monkeypatch.setattr(smoke, name, value)
+        monkeypatch.setattr(smoke_check, name, value)
 
 
-@pytest.mark.parametrize("name", OF_THE_DESIGN)
-def test_a_design_that_is_right_passes(name: str, design: Running, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tried(name, CHECKS[name], design)
+@pytest.mark.parametrize("name", OF_THE_DESIGNS)
+def test_designs_that_are_right_pass(name: str, designs: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tried(name, CHECKS[name], designs)
     assert capsys.readouterr().out.startswith(f"ok    {name}")
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("name", OF_THE_DESIGN)
+@pytest.mark.parametrize("name", OF_THE_DESIGNS)
 def test_one_that_answers_wrongly_fails_each_check_with_one_line(
     name: str, watchers: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +126,7 @@ def test_watchers_that_have_what_they_should_pass(name: str, watchers: Running) 
         ("Grafana has dashboards", "/api/search", []),
         ("Grafana has dashboards", "/api/datasources", [{"uid": "prometheus"}]),
         ("a trace arrives", "/api/traces/", {"data": None}),
+        ("a trace arrives", "/api/traces/", {"data": [{"spans": [{}]}]}),  # the request alone, and not whom it asked
     ],
 )
 def test_watchers_that_lack_something_do_not_pass(
@@ -110,6 +137,6 @@ def test_watchers_that_lack_something_do_not_pass(
     assert capsys.readouterr().out.startswith(f"FAIL  {name}")
 
 
-def test_a_service_that_does_not_run_fails_its_check_by_name(design: Running) -> None:
+def test_a_service_that_does_not_run_fails_its_check_by_name(designs: Running) -> None:
     with pytest.raises(NotSo, match="grafana does not run"):
-        WATCHED["Grafana has dashboards"](design)
+        WATCHED["Grafana has dashboards"](designs)

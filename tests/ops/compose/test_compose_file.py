@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from workbench.compose import ALL, ROOT, Stack, variables_of
+from workbench.catalogue import DESIGNS
+from workbench.compose import ALL, BUILT_BY, DESIGN_PROFILES, GRPC, ROOT, Stack, variables_of
 
 FILE = (ROOT / "docker-compose.yml").read_text("utf-8")
 LINES = (ROOT / ".env").read_text("utf-8").splitlines()
 VARIABLES = dict(line.split("=", 1) for line in LINES if "=" in line and not line.startswith("#"))
-DESIGN_PROFILES = {"url_shortener"}
 UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
 
 
@@ -88,20 +88,48 @@ def test_whoever_needs_another_waits_until_that_is_well(service: str) -> None:
         assert "healthcheck" in SERVICES[other]
 
 
-def test_a_design_waits_for_the_three_servers() -> None:
+def test_each_design_has_its_profile_and_two_replicas_of_one_image() -> None:
+    assert set(DESIGN_PROFILES) == DESIGNS.keys()
+    for profile in DESIGN_PROFILES:
+        replicas = [SERVICES[f"{profile.replace('_', '-')}-{number}"] for number in (1, 2)]
+        assert all(profile in each["profiles"] for each in replicas)
+        assert {each["image"] for each in replicas} == {SERVICES[BUILT_BY]["image"]}
+
+
+def test_a_design_waits_for_the_servers_it_needs() -> None:
     assert set(SERVICES["url-shortener-1"]["depends_on"]) == {"redis", "kafka", "cassandra"}
+    assert set(SERVICES["rate-limiter-1"]["depends_on"]) == {"redis"}
+
+
+def test_redis_evicts_nothing_because_a_counter_that_goes_is_a_limit_that_begins_anew() -> None:
+    command = SERVICES["redis"]["command"]
+    assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+    assert megabytes(command[command.index("--maxmemory") + 1].removesuffix("b")) < megabytes(SERVICES["redis"]["mem_limit"])
+
+
+def test_the_door_of_envoy_is_where_the_published_port_leads() -> None:
+    for number in (1, 2):
+        limiter = SERVICES[f"rate-limiter-{number}"]
+        assert limiter["environment"]["RATE_LIMITER_GRPC_PORT"] == GRPC
+        assert limiter["ports"][1].endswith(f":{GRPC}")
+        assert {"source": "grpc_key", "target": "rate_limiter_grpc_key"} in limiter["secrets"]
+
+
+def test_the_design_that_is_loaded_has_a_locust_file() -> None:
+    assert (ROOT / "loadtests" / VARIABLES["LOAD_DESIGN"] / "locustfile.py").exists()
+    assert VARIABLES["LOAD_DESIGN"] in DESIGN_PROFILES
 
 
 def test_what_starts_without_being_asked_for_fits_into_4_gigabytes() -> None:
-    there = [each for each in SERVICES.values() if not each.get("profiles") or DESIGN_PROFILES & set(each["profiles"])]
-    assert len(there) == 6
+    there = [each for each in SERVICES.values() if not each.get("profiles") or {*DESIGN_PROFILES} & set(each["profiles"])]
+    assert len(there) == 8
     assert sum(megabytes(each["mem_limit"]) * each.get("deploy", {}).get("replicas", 1) for each in there) <= 4_096
 
 
 def test_who_loads_and_who_watches_can_not_reach_the_servers() -> None:
     for name, described in SERVICES.items():
         assert set(described["networks"]) <= {"servers", "front"}
-        if set(described.get("profiles", [])) & {"load", "observe"} and "url_shortener" not in described["profiles"]:
+        if set(described.get("profiles", [])) & {"load", "observe"} and not {*DESIGN_PROFILES} & set(described["profiles"]):
             assert described["networks"] == ["front"], name
     assert all(SERVICES[server]["networks"] == ["servers"] for server in ("redis", "kafka", "cassandra"))
 

