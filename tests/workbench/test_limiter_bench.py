@@ -1,5 +1,6 @@
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,7 +14,7 @@ from workbench.limiter_bench import command, environments, measuring
 from workbench.limiter_bench.candidates import CANDIDATES, FLOOR, GCRA, OURS, PEERS, THREE, TITLES, Candidate, Work, candidates_of
 from workbench.limiter_bench.environments import chosen_peers, pinned, version_of
 from workbench.limiter_bench.figures import Figures
-from workbench.limiter_bench.measuring import Plan, Tape, cut, edge_after, judge_greed, replay, there_and_back
+from workbench.limiter_bench.measuring import Plan, Tape, all_answers, cut, edge_after, judge_greed, replay, there_and_back
 from workbench.limiter_bench.meter import Captured, Meter, Reading, calls, captured, round_trips, time_us
 from workbench.limiter_bench.worker import PeerFailed, Worker
 
@@ -99,6 +100,27 @@ def test_what_a_limiter_raises_comes_back_as_a_sentence() -> None:
         worker.open(FLOOR, 1, 1)
         with pytest.raises(PeerFailed, match="ours raised ConnectionError"):
             worker.ask(do="decide", prefix="u", keys=1, times=1)
+
+
+def test_one_racer_that_fails_leaves_no_answers_behind() -> None:
+    with Worker(HERE, OURS, "redis://127.0.0.1:1/0") as one, Worker(HERE, OURS, "redis://127.0.0.1:1/0") as other:
+        one.send(do="decide", prefix="u", keys=1, times=1)
+        other.send(do="connect", url="redis://127.0.0.1:2/0")
+        with pytest.raises(PeerFailed, match="nothing is open"):
+            all_answers([one, other])
+        with pytest.raises(PeerFailed, match="nothing is open"):
+            other.ask(do="decide", prefix="u", keys=1, times=1)
+
+
+def test_a_process_that_is_silent_is_given_up_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Worker(HERE, OURS, "redis://127.0.0.1:1/0") as worker:
+        worker.open(FLOOR, 1, 1)
+        monkeypatch.setattr("workbench.limiter_bench.worker.ANSWER_WITHIN_S", 0.0)
+        with pytest.raises(PeerFailed, match="ours did not answer within 0 s"):
+            worker.ask(do="greedy", key="k", start_s=time.time() + 30.0, seconds=1.0, most=1)
+        monkeypatch.undo()
+        with pytest.raises(PeerFailed, match="the process of ours ended"):
+            worker.ask(do="connect", url="redis://127.0.0.1:1/0")
 
 
 def test_monitor_says_what_a_client_sent_and_what_a_script_called() -> None:

@@ -71,7 +71,7 @@ class Figures:
 def ranks(found: Mapping[Candidate, Figures]) -> dict[Candidate, int]:
     """Among those with one promise and one limit: 1 + how many are cheaper beyond doubt, so those who can't be told apart share it.
 
-    Cheaper beyond doubt: the whole interval of the paired ratio of Redis's time per allowed decision lies below 1. Ours once.
+    Cheaper beyond doubt: the whole interval of the paired ratio of Redis's time per allowed decision lies below 1.
     """
     return {
         candidate: 1 + sum(_cheaper(found[other], figures) for other in found if _comparable(other, candidate, found))

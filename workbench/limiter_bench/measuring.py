@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -261,9 +262,22 @@ def race(meter: Meter, racers: Sequence[Worker], candidate: Candidate, figures: 
     began_s = time.time()
     for racer in racers:
         racer.send(do="decide", prefix="race", keys=1, times=plan.race_asked)
-    figures.race_admitted = sum(racer.receive()["allowed"] for racer in racers)
+    figures.race_admitted = sum(answer["allowed"] for answer in all_answers(racers))
     figures.race_limit = plan.race_limit
     figures.race_bound = race_bound(candidate.promise, plan.race_limit, plan.work.period_s, began_s, time.time())
+
+
+def all_answers(workers: Sequence[Worker]) -> list[dict[str, Any]]:
+    """One of each; when one failed it is raised after all others were heard, so that no later question gets their answers."""
+    answers, failed = [], None
+    for worker in workers:
+        try:
+            answers.append(worker.receive())
+        except PeerFailed as error:
+            failed = error
+    if failed is not None:
+        raise failed
+    return answers
 
 
 @contextlib.contextmanager

@@ -66,6 +66,7 @@ class Worker:
         """The answer to the oldest request that has none. Raises `PeerFailed`."""
         assert self._process.stdout is not None
         if not select.select([self._process.stdout], [], [], ANSWER_WITHIN_S)[0]:
+            self._process.kill()  # a late answer would be taken for that to the next question
             raise PeerFailed(f"{self._peer} did not answer within {ANSWER_WITHIN_S:g} s")
         line = self._process.stdout.readline()
         if not line:
