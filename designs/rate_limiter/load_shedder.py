@@ -126,6 +126,7 @@ class Shedder:
         self._clock = clock
         self._chance = chance
         self._looked_at_s = clock()
+        self._was_busy = False
         self._critical = self._others = 0
         self.level = 0.0
         self.admitted: Counter[Priority] = Counter()
@@ -142,9 +143,7 @@ class Shedder:
 
     def enter(self, priority: Priority) -> bool:
         """Whether it may come in. Who may has to `leave`, and who may not has taken nothing."""
-        now_s = self._clock()
-        self.level = next_level(self._marks, self.level, self.utilisation(), max(0.0, now_s - self._looked_at_s))
-        self._looked_at_s = now_s
+        self._look()
         reason: Reason | None = None
         if self._chance() < share_refused(self.level, priority):
             reason = "utilisation"
@@ -161,6 +160,15 @@ class Shedder:
     def leave(self, priority: Priority) -> None:
         """It is done, with the priority it came in with."""
         self._count(priority, -1)
+
+    def _look(self) -> None:
+        now_s, utilisation = self._clock(), self.utilisation()
+        elapsed_s = max(0.0, now_s - self._looked_at_s)
+        busy, was_busy = utilisation > self._marks.high, self._was_busy
+        self._looked_at_s, self._was_busy = now_s, busy
+        if busy and not was_busy:
+            return  # a moment: it takes two looks to know of a time, and a single late turn of the loop is no load
+        self.level = next_level(self._marks, self.level, utilisation, elapsed_s)
 
     def _count(self, priority: Priority, change: int) -> None:
         if priority == "critical":

@@ -6,7 +6,7 @@ A request is described once (route template, method, who it is; `describe` adds 
 
     1. check      all rates that apply, one round trip. Refused: the problem document, and the application never hears of it
     2. wait       what a leaky_queue tells an admitted request to wait, `max_delay_s` at most; a longer queue refuses and gives back
-    3. acquire    with `slots`: a slot of each concurrency rule. None free: refused, and what step 1 took is given back
+    3. acquire    for `slots`: a slot of each concurrency rule. None free: refused, and what step 1 took is given back
     4. the application runs; the slots are renewed meanwhile, and released whatever becomes of it
     5. its answer leaves with the RateLimit fields of the verdict, streams too
 
@@ -37,6 +37,7 @@ from designs.rate_limiter.limiter import Request
 from designs.rate_limiter.ports import NotKept, StoreError
 from designs.rate_limiter.principals import principals_of
 from designs.rate_limiter.route_templates import Routes, RouteTemplates, routes_of
+from designs.rate_limiter.rules import ANY
 from designs.rate_limiter.verdicts import AnyVerdict, Counter, lease_us_of, refusal_of, told
 
 Describe: TypeAlias = Callable[[Scope], Mapping[str, str]]
@@ -69,7 +70,8 @@ class RateLimit:
     `tier`        the tier of a request, from what is known of its client and not from what it says of itself
     `cost`        units that a request for this template takes, 1 unless told otherwise; 0 takes none
     `routes`      the application's routes, where neither it nor `app` is the Starlette application itself
-    `slots`       whether the domain has concurrency rules: one round trip before such a request and one after it
+    `slots`       templates whose requests hold a slot of each concurrency rule that applies ("*" for all): one round trip more
+                  before such a request, and one after it
     `exempt`      templates that nobody counts: the probes and the metrics
     """
 
@@ -83,7 +85,7 @@ class RateLimit:
         tier: Callable[[Scope], str] = lambda _: "",
         cost: Cost = lambda *_: 1,
         routes: Callable[[], Routes] | None = None,
-        slots: bool = False,
+        slots: Collection[str] = (),
         headers: HeaderStyle = "current",
         max_delay_s: float = MAX_DELAY_S,
         max_waiting: int = MAX_WAITING,
@@ -97,7 +99,7 @@ class RateLimit:
         self._tier = tier
         self._cost = cost
         self._templates = RouteTemplates(routes) if routes is not None else None
-        self._slots = slots
+        self._slots = frozenset(slots)
         self._style = headers
         self._max_delay_s = max_delay_s
         self._max_waiting = max_waiting
@@ -124,7 +126,7 @@ class RateLimit:
             await self._give_back(request, checked)
             await self._refuse(scope, receive, send, problem, [])
             return
-        if not self._slots:
+        if not (template in self._slots or ANY in self._slots):
             await self._app(scope, receive, _adding(told([checked], self._style), send))
             return
         await self._with_slots(scope, receive, send, request, checked)

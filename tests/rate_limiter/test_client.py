@@ -297,7 +297,7 @@ def test_the_middleware_works_with_the_service_as_with_a_limiter_of_its_own() ->
                 await go.wait()
             return id
 
-        edge = RateLimit(app, there.client, "api", describe=lambda _: {"user": "u1"}, slots=True)
+        edge = RateLimit(app, there.client, "api", describe=lambda _: {"user": "u1"}, slots=["*"])
         async with client_of(edge) as client:
             working = asyncio.create_task(client.get("/items/slow"))
             await begun.wait()

@@ -119,7 +119,7 @@ def test_the_lowest_classes_go_first_and_come_back_last_as_the_process_gets_late
                 gone.setdefault(priority, scene.now_s)
             else:
                 scene.shedder.leave(priority)
-    assert {priority: round(at_s, 1) for priority, at_s in gone.items()} == {"low": 0.5, "normal": 1.5, "high": 2.5}
+    assert {priority: round(at_s, 1) for priority, at_s in gone.items()} == {"low": 0.6, "normal": 1.6, "high": 2.6}
     scene.lag_s, since_s = 0.0, scene.now_s
     back: dict[Priority, float] = {}
     for _ in range(150):
@@ -152,6 +152,16 @@ def test_a_load_between_the_marks_changes_nothing_so_it_does_not_flap() -> None:
         scene.shedder.leave("low")
         assert scene.enter("low", after_s=0.1)
         assert scene.shedder.level == level
+
+
+def test_a_single_late_turn_of_the_loop_is_no_load() -> None:
+    scene = Scene(Room(100))
+    assert scene.enter("low", after_s=60)
+    scene.lag_s = 5.0
+    assert scene.enter("low", after_s=60)
+    assert scene.shedder.level == 0
+    scene.enter("low", after_s=0.1)
+    assert scene.shedder.level == pytest.approx(0.1), "a tenth of a second of it is"
 
 
 def test_whom_a_load_of_low_requests_shuts_out_is_themselves_and_no_more_of_them_than_have_to_be() -> None:

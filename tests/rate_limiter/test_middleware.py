@@ -274,7 +274,7 @@ def test_a_slot_is_held_while_the_work_runs_and_longer_than_a_lease() -> None:
     async def test() -> None:
         limiter, store = limiter_of(SLOTS)
         api = Api()
-        app = RateLimit(api.app, limiter, "api", slots=True)
+        app = RateLimit(api.app, limiter, "api", slots=["*"])
         async with client_of(app) as client:
             working = asyncio.create_task(client.get("/export"))
             await api.begun.acquire()
@@ -300,7 +300,7 @@ def test_whom_no_slot_was_free_for_gets_its_units_back() -> None:
     async def test() -> None:
         limiter, _ = limiter_of(SLOTS)
         api = Api()
-        async with client_of(RateLimit(api.app, limiter, "api", slots=True)) as client:
+        async with client_of(RateLimit(api.app, limiter, "api", slots=["*"])) as client:
             working = asyncio.create_task(client.get("/export"))
             await api.begun.acquire()
             assert {(await client.get("/export")).status_code for _ in range(20)} == {429}
@@ -317,7 +317,7 @@ def test_a_slot_comes_back_whatever_becomes_of_the_request(how: str) -> None:
     async def test() -> None:
         limiter, store = limiter_of(SLOTS.replace("/export", '"*"'))
         api = Api()
-        app = RateLimit(api.app, limiter, "api", slots=True)
+        app = RateLimit(api.app, limiter, "api", slots=["*"])
         path = {"exception": "/bug", "cancelled": "/export", "disconnected": "/stream"}[how]
         call = Call(app, path)
         await asyncio.sleep(1.5)
@@ -351,7 +351,7 @@ def test_a_slot_comes_back_when_the_request_is_cancelled_while_it_is_being_acqui
         limiter, _ = limiter_of(SLOTS, Slow())
         api = Api()
         api.go.set()
-        app = RateLimit(api.app, limiter, "api", slots=True)
+        app = RateLimit(api.app, limiter, "api", slots=["*"])
         for cancelled_at_s in (0.5, 1.5):
             call = Call(app, "/export")
             await asyncio.sleep(cancelled_at_s)
@@ -369,7 +369,7 @@ def test_work_goes_on_when_its_lease_is_lost_or_the_store_goes_away_and_both_are
     async def test() -> None:
         limiter, store = limiter_of(SLOTS)
         api = Api()
-        app = RateLimit(api.app, limiter, "api", slots=True)
+        app = RateLimit(api.app, limiter, "api", slots=["*"])
         call = Call(app, "/export")
         await api.begun.acquire()
         store.away = True
@@ -394,7 +394,7 @@ def test_a_mistake_in_renewing_is_logged_and_the_answer_is_the_applications() ->
     async def test() -> None:
         limiter, store = limiter_of(SLOTS, Broken())
         api = Api()
-        call = Call(RateLimit(api.app, limiter, "api", slots=True), "/export")
+        call = Call(RateLimit(api.app, limiter, "api", slots=["*"]), "/export")
         await api.begun.acquire()
         await asyncio.sleep(2)
         api.go.set()
@@ -410,7 +410,7 @@ def test_a_slot_that_is_not_held_is_not_renewed() -> None:
     async def test() -> None:
         limiter, store = limiter_of(OPEN_SLOTS)
         api = Api()
-        app = RateLimit(api.app, limiter, "api", slots=True)
+        app = RateLimit(api.app, limiter, "api", slots=["*"])
         first, second = Call(app, "/export"), Call(app, "/export")
         await asyncio.sleep(2.5)
         assert store.asked.count("renew") == 8, "each its slot and its shadow"
@@ -434,7 +434,7 @@ def test_without_a_store_each_rule_decides_and_nothing_is_given_back_to_it() -> 
         limiter, store = limiter_of(rules)
         store.away = True
         api = Api()
-        app = RateLimit(api.app, limiter, "api", slots=True)
+        app = RateLimit(api.app, limiter, "api", slots=["*"])
         async with client_of(app) as client:
             closed = await client.get("/items/1")
             assert (closed.status_code, closed.headers["retry-after"]) == (503, "1")
@@ -459,7 +459,7 @@ def test_a_websocket_counts_by_its_handshake_and_holds_its_slot_while_it_is_open
             "- {name: live, match: {route: /live}, slots: 1, lease: 3s}\n- {name: a, match: {}, quota: 99, per: 1s}"
         )
         api = Api()
-        app = RateLimit(api.app, limiter, "api", slots=True)
+        app = RateLimit(api.app, limiter, "api", slots=["*"])
         extensions = ["websocket.http.response"] if server_can_answer else []
         first = Call(app, "/live", "websocket", extensions)
         await api.begun.acquire()
@@ -483,7 +483,7 @@ def test_a_websocket_counts_by_its_handshake_and_holds_its_slot_while_it_is_open
 def test_a_request_that_no_rule_applies_to_passes_as_it_is() -> None:
     async def test() -> None:
         limiter, store = limiter_of('- {name: other, match: {user: "*"}, quota: 1, per: 1h}')
-        app = RateLimit(Api().app, limiter, "api", slots=True)
+        app = RateLimit(Api().app, limiter, "api", slots=["*"])
         async with client_of(app) as client:
             answers = [await client.get("/items/1") for _ in range(3)]
             assert {each.status_code for each in answers} == {200}
