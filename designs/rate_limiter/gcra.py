@@ -8,7 +8,7 @@
 
 The Generic Cell Rate Algorithm of ATM (ITU-T I.371, 1993; ATM Forum UNI 3.1). Promise: the cost admitted in [s, t] is at most
 burst + (t - s) / T. T is rounded up to a microsecond, so up to 1 / T of the rate is lost: 1 % at 10,000 a second, where
-token_bucket is exact.
+token_bucket is exact. What a key owes is time: when its rule changes, ten units at 1 a second are five at 1 in two seconds.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
 
 The estimate takes it that the window before was used evenly. Promise: at most `quota` in each aligned window, and so at most twice
 that in any span of a period. It is not `quota` in any period: who comes late in one window and early in the next gets more, and the
-few per mille that are quoted for it are an average of ordinary traffic.
+few per mille that are quoted for it are an average of ordinary traffic. Nor is it quite `quota` for a client that is always there:
+the estimate keeps a unit of each window back, and of a quota of 1 it admits one in two windows.
 """
 
 from __future__ import annotations
