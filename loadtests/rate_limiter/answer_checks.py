@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
+from loadtests.faults.kinds import HOST
 from loadtests.rate_limiter import promises
 from loadtests.rate_limiter.evidence import Evidence, meets_any
-from loadtests.rate_limiter.excuses import unable
+from loadtests.rate_limiter.excuses import SLACK_S, Window, Windows, open_for_s, touches_store, unable
 from loadtests.rate_limiter.history import DECIDES, Ask, Said
 from loadtests.rate_limiter.promises import Met
 from loadtests.rate_limiter.witness import told_ask
@@ -18,6 +19,11 @@ from loadtests.verdict import verdict
 
 VERDICTS = frozenset({200, 422, 429, 503})
 SHED = 503
+STORE_FAILED = "temporarily-unavailable"  # ends the type of the problem that says so; who is turned away is told another one
+MANY = 0.1  # of the answers while the store is away: so many are kept waiting by nothing but the store
+WAITED_S = 1.0  # and by so much more than the deadline, where answers are fast while nothing is wrong
+SLOWER = 5.0  # and so many times as long as the slowest of these
+FEW = 20
 _ITEM = re.compile(r'"([^"]*)"((?:;[a-z]+=[^;,]*)*)(?:, |$)')
 
 
@@ -167,15 +173,17 @@ def _nodes(evidence: Evidence) -> list[str]:
 
 
 def answered(evidence: Evidence) -> SafetyCheck:
-    """A limiter that fails takes down what it protects: a question gets a verdict, whatever became of the store.
+    """A limiter that fails takes down what it protects: a question gets a verdict, whatever became of the store, and gets it soon.
 
     Not while its process is ended or held still. What changes something in the store (a refund, a release) may be 503 while that is
     away, and a process that is asked more than it can do may turn some away by 503.
     """
     asked = shed = excused = unsent = 0
     wrong: list[Ask] = []
+    waiting: list[Ask] = []
     for node in _nodes(evidence):
         gone = unable(evidence.history.strikes, node)
+        waiting += _kept_waiting(evidence, node, gone)
         for ask in evidence.asks:
             if ask.node != node:
                 continue
@@ -186,7 +194,9 @@ def answered(evidence: Evidence) -> SafetyCheck:
                 excused += meets_any(gone, ask.sent_s, ask.end_s)
                 wrong += [] if meets_any(gone, ask.sent_s, ask.end_s) else [ask]
             elif ask.status == SHED and not ask.said and ask.f in DECIDES:
-                shed += 1
+                failed = ask.problem.endswith(STORE_FAILED)
+                shed += not failed
+                wrong += [ask] if failed else []
             elif ask.status == SHED and ask.f not in DECIDES:
                 away = evidence.away(node).meet(ask.sent_s, ask.end_s)
                 excused += away
@@ -199,16 +209,40 @@ def answered(evidence: Evidence) -> SafetyCheck:
         "turned_away": shed,
         "failed_with_its_process_or_store": excused,
         "failed": len(wrong),
+        "kept_waiting": len(waiting),
     }
     wrong.sort(key=lambda ask: ask.sent_s)
+    waiting.sort(key=lambda ask: ask.sent_s)
     return verdict(
         promises.ANSWERED,
         counts,
-        wrong=("failed",),
+        wrong=("failed", "kept_waiting"),
         judged=asked - unsent,
-        offenders=[f"{ask.f} -> {ask.status or 'no answer'}" for ask in wrong],
-        witness=[told_ask(ask) for ask in wrong[:3]],
+        offenders=[f"{ask.f} -> {ask.status or 'no answer'}" for ask in wrong] + [f"{ask.f}, kept waiting" for ask in waiting],
+        witness=[told_ask(ask) for ask in (wrong or waiting)[:3]],
     )
+
+
+def _kept_waiting(evidence: Evidence, node: str, gone: list[Window]) -> list[Ask]:
+    """What a store that is slow or silent kept waiting far beyond its deadline, if that was no exception.
+
+    No time is judged for itself, since a busy machine may take its time: but where answers are fast while nothing is wrong, and
+    many take seconds as soon as the store is away, they have waited for it.
+    """
+    deadline_s, strikes = evidence.promises.deadline_s, evidence.history.strikes
+    after_s = open_for_s(evidence.promises)
+    struck = Windows(Window(each.began_s - SLACK_S, each.ended_s + after_s) for each in strikes)
+    away = Windows(
+        Window(each.began_s, each.ended_s) for each in strikes if touches_store(each, node, evidence.promises) and each.target != HOST
+    )
+    its = [ask for ask in evidence.asks if ask.node == node and (ask.status or ask.outcome != "fail")]
+    calm = [ask.end_s - ask.sent_s for ask in its if not struck.meet(ask.sent_s, ask.end_s)]
+    without = [ask for ask in its if away.meet(ask.sent_s, ask.end_s) and not meets_any(gone, ask.sent_s, ask.end_s)]
+    if len(calm) < FEW:
+        return []
+    longest_s = deadline_s + max(WAITED_S, SLOWER * max(calm))
+    waiting = [ask for ask in without if ask.end_s - ask.sent_s > longest_s]
+    return waiting if len(waiting) > MANY * len(without) else []
 
 
 def _meant(ask: Ask, evidence: Evidence) -> frozenset[int]:

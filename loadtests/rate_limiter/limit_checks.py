@@ -51,7 +51,7 @@ def bound(evidence: Evidence) -> SafetyCheck:
         promises.BOUND,
         counts,
         wrong=("over_admitted",),
-        judged=admitted,
+        judged=admitted + len(degraded),
         offenders=[f"{count.limit.rule} of {count.limit.item}" for count, _, _ in over],
         witness=_too_many(*over[0]) if over else (),
     )
@@ -236,10 +236,9 @@ def retry(evidence: Evidence) -> SafetyCheck:
         promises.RETRY,
         counts,
         wrong=("refused_again", "told_to_wait_too_long"),
-        judged=waits,
+        judged=sum(ask.answered for ask in checks),
         offenders=[ask.about for ask, _ in wrong] + [ask.about for ask in too_long],
         witness=witness,
-        unknown_because="nobody was told to wait",
     )
 
 

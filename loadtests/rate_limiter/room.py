@@ -149,7 +149,7 @@ class PossibleUse:
 
     def __init__(self, limit: Met, taken: Sequence[Interval], given_back: Sequence[Interval] = ()) -> None:
         self._limit = limit
-        self._begun_before = _sums(taken, 0)
+        self._begun_by = _sums(taken, 0, until=True)
         by_latest = sorted((latest_s, units) for _, latest_s, units in taken)
         self._latest = [latest_s for latest_s, _ in by_latest]
         self._units = [0, *accumulate(units for _, units in by_latest)]
@@ -167,8 +167,8 @@ class PossibleUse:
                 self._fills.append(level)
 
     def begun_between(self, sent_s: float, end_s: float) -> int:
-        """Units of what was sent before `end_s` and may have been decided after `sent_s`."""
-        return self._begun_before(end_s) - self._until(sent_s)
+        """Units of what was sent by `end_s` and may have been decided after `sent_s`."""
+        return self._begun_by(end_s) - self._until(sent_s)
 
     def most(self, sent_s: float, end_s: float) -> float:
         """Units used when a request was decided that was sent and answered then, its own among them if it took any."""
@@ -178,7 +178,7 @@ class PossibleUse:
             level = self._fills[place - 1] - (sent_s - self._fills_at[place - 1]) / limit.gap_s if place else 0.0
             return max(0.0, level) + self.begun_between(sent_s, end_s)
         recent_s = sent_s - limit.period_s * (1 + SLEW)
-        used = float(self._begun_before(end_s) - self._until(recent_s))
+        used = float(self._begun_by(end_s) - self._until(recent_s))
         if limit.kind == "log" or limit.kind == "fixed":
             return used
         # Of the window before as much counts as may still lie within a period.
@@ -192,12 +192,13 @@ class PossibleUse:
         return self._units[bisect_right(self._latest, at_s)]
 
 
-def _sums(intervals: Sequence[Interval], by: int) -> Callable[[float], int]:
-    """Units of those whose first or second time lies before a moment."""
+def _sums(intervals: Sequence[Interval], by: int, *, until: bool = False) -> Callable[[float], int]:
+    """Units of those whose first or second time lies before a moment; with `until` also at it."""
     ordered = sorted((each[by], each[2]) for each in intervals)
     times = [at_s for at_s, _ in ordered]
     sums = [0, *accumulate(units for _, units in ordered)]
-    return lambda at_s: sums[bisect_left(times, at_s)]
+    place = bisect_right if until else bisect_left
+    return lambda at_s: sums[place(times, at_s)]
 
 
 def most_at_once(held: Sequence[Interval]) -> tuple[int, float]:

@@ -62,6 +62,8 @@ FLAWS = {
     "says that it is degraded": promises.DEGRADED,
     "lets orders through without the store": promises.DEGRADED,
     "fails now and then": promises.ANSWERED,
+    "fails without the store": promises.ANSWERED,
+    "waits without the store": promises.ANSWERED,
 }
 
 
@@ -164,6 +166,8 @@ class SimulatedLimiter:
         degrading = self.is_away
         exchange.status, exchange.response = self._answer(place, questions)
         exchange.end_s = self.now_s + self.rng.uniform(0, 0.01) + (GIVE_UP_S if degrading else 0.0)
+        if degrading and self.flaw == "waits without the store":
+            exchange.end_s += max(to_s - self.now_s for _, to_s in self.away)
         if self.rng.random() < self.lossy:
             exchange.status, exchange.response = NO_ANSWER, b""
         elif self.flaw == "fails now and then" and self.rng.random() < 0.02:
@@ -198,6 +202,8 @@ class SimulatedLimiter:
         except StoreError as error:
             said = orjson.dumps({"type": "t", "may_have_happened": error.may_have_happened})
             return 503, b"HTTP/1.1 503 X\r\n\r\n" + said
+        if self.is_away and self.flaw == "fails without the store":
+            return 503, b"HTTP/1.1 503 X\r\n\r\n" + orjson.dumps({"type": "/problems/temporarily-unavailable"})
         verdict = self._verdict(limiter, question)
         status = 200 if question.f == "peek" else self._status(verdict)
         return status, self._head(verdict, status) + self._body(verdict, plain=question.f == "peek")
