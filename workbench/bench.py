@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-BENCHES = ("redirect", "growth", "limiter", "generator", "fault-proxy", "selftest")
+BENCHES = ("redirect", "growth", "limiter", "leases", "generator", "fault-proxy", "selftest")
 MAX_LINKS = 10_000_000
 
 
@@ -40,6 +40,10 @@ def bench_command(name: str, *, record: bool = False, links: str = "", peers: st
         from workbench.redirect_cost import redirect_command
 
         return redirect_command(record=record)
+    if name == "leases":
+        from workbench.lease_bench import leases_command
+
+        return leases_command(record=record)
     if name == "generator":
         from workbench.generator_bench import generator_command
 
