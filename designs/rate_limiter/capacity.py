@@ -120,7 +120,7 @@ class Estimate:
             Row(
                 "units per lease, hot key",
                 _number(self.hot_units_per_trip),
-                f"min(lease of {self.lease_size}, 1 + rate x life), {_number(self.hot_keys)} keys",
+                f"min(lease of {self.lease_size}, 1 + rate x life / 2), {_number(self.hot_keys)} keys",
             ),
             Row(
                 "units per lease, other keys", _number(self.cold_units_per_trip), "the same: who comes seldom finds its lease ended"
@@ -130,7 +130,7 @@ class Estimate:
             Row(
                 "over the limit with leases",
                 f"{_number(self.overshoot_units)} units",
-                f"replicas x lease: {_ratio(self.overshoot_share)} of {_number(self.quota_per_key)}",
+                f"min(replicas x lease, rate x its life): {_ratio(self.overshoot_share)} of {_number(self.quota_per_key)}",
             ),
             Row(
                 "limit while Redis is away",
@@ -158,6 +158,7 @@ def estimate(
     hot_keys: float = 100.0,
     hot_share: float = 0.5,
     quota_per_key: float = 1_000.0,
+    period_s: float = 60.0,
     lease_size: int = 10,
     lease_s: float = 1.0,
 ) -> Estimate:
@@ -165,13 +166,14 @@ def estimate(
 
     `units_per_key`: what a log of the last period holds of a key; no other algorithm needs it. `busy_share`: how busy a core may be
     at peak. `request_bytes`: to Redis and back for one limit. `http_bytes`: the same between a client and the service. The leases:
-    `hot_share` of all decisions are about `hot_keys` keys, the rest evenly about the others.
+    `hot_share` of all decisions are about `hot_keys` keys, the rest about the others; each has `quota_per_key` in `period_s`.
     """
     for name, value in {
         "decisions_per_s": decisions_per_s,
         "active_keys": active_keys,
         "hot_keys": hot_keys,
         "quota_per_key": quota_per_key,
+        "period_s": period_s,
         "lease_s": lease_s,
         "service_us": service_us,
     }.items():
@@ -219,11 +221,13 @@ def estimate(
     memory = float(SKETCH_BYTES * limits * shards) if chosen == "sketch" else keys * bytes_per_key
     replica_cores = peak * service_us / 1e6
     replicas = math.ceil(replica_cores / busy_share) + 1
+    # What is spent late was counted before: by no more replicas than there are, and no faster than the limit lets it come.
+    held = min(float(replicas * lease), quota_per_key / period_s * lease_s) if lease > 1 else 0.0
 
     def units_per_trip(share: float, of_keys: float) -> float:
-        """How many decisions of a key meet one lease of one replica: the one that fetched it, and who comes while it lasts."""
+        """Decisions for each trip of a replica: the first goes alone, the second fetches a block for who comes while it lasts."""
         rate_per_s = share * peak / of_keys / replicas if of_keys else 0.0
-        return min(float(lease), 1 + rate_per_s * lease_s)
+        return min(float(lease), 1 + rate_per_s * lease_s / 2)
 
     hot = units_per_trip(hot_share, hot_keys)
     cold = units_per_trip(1 - hot_share, active_keys - hot_keys)
@@ -255,8 +259,8 @@ def estimate(
         cold_units_per_trip=cold,
         trips_per_decision=trips,
         leased_shards=math.ceil(redis_cores * trips / busy_share),
-        overshoot_units=float(replicas * lease),
-        overshoot_share=replicas * lease / quota_per_key,
+        overshoot_units=held,
+        overshoot_share=held / quota_per_key,
         local_fallback_units=replicas * quota_per_key,
     )
 
@@ -277,11 +281,13 @@ PRESETS: Mapping[str, Mapping[str, Assumption]] = MappingProxyType(
             "algorithm": "sliding_log",
             "units_per_key": 500.0,
             "quota_per_key": 500.0,
+            "period_s": 86_400.0,
         },
         "Figma, GCRA": {
             "decisions_per_s": 500 * 10_000 / 86_400,
             "active_keys": 10_000.0,
             "quota_per_key": 500.0,
+            "period_s": 86_400.0,
         },
         # An API of many small users and a hundred large tenants, each request with a limit of its user, route and tenant.
         "three limits, large tenants": {
@@ -289,7 +295,7 @@ PRESETS: Mapping[str, Mapping[str, Assumption]] = MappingProxyType(
             "active_keys": 1e6,
             "limits_per_request": 3,
             "hot_share": 0.8,
-            "quota_per_key": 10_000.0,
+            "quota_per_key": 120_000.0,
         },
     }
 )

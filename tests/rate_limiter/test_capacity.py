@@ -54,9 +54,23 @@ def test_leases_spare_the_trips_of_keys_that_many_come_for_and_none_of_the_other
 
 
 def test_leases_let_as_many_units_over_the_limit_as_all_replicas_may_hold() -> None:
-    leased = estimate(lease_size=50, quota_per_key=1_000)
+    leased = estimate(lease_size=50, quota_per_key=1_000_000)
     assert leased.overshoot_units == leased.replicas * 50
-    assert leased.overshoot_share == pytest.approx(leased.replicas * 50 / 1_000)
+    assert leased.overshoot_share == pytest.approx(leased.replicas * 50 / 1_000_000)
+
+
+def test_and_no_more_than_come_back_while_a_lease_lives() -> None:
+    slow = estimate(lease_size=50, quota_per_key=600, period_s=60.0, lease_s=2.0)
+    assert slow.overshoot_units == pytest.approx(20)
+    assert estimate(lease_size=1).overshoot_units == 0
+
+
+def test_a_key_whose_leases_end_unspent_makes_a_trip_for_itself_and_one_for_each_block() -> None:
+    one_replica = estimate(
+        decisions_per_s=10, peak_factor=1, active_keys=1, hot_keys=1, hot_share=1.0, service_us=1, lease_size=100, lease_s=1.0
+    )
+    assert one_replica.replicas == 2
+    assert one_replica.hot_units_per_trip == pytest.approx(1 + 10 / 2 / 2)
 
 
 def test_a_lease_is_a_tenth_of_the_quota_at_most() -> None:
@@ -86,6 +100,7 @@ def test_a_lease_is_a_tenth_of_the_quota_at_most() -> None:
         ("hot_keys", 2e6),
         ("hot_share", -0.1),
         ("quota_per_key", 0),
+        ("period_s", 0),
         ("lease_size", 0),
         ("lease_s", 0),
     ],
@@ -129,7 +144,8 @@ def test_twice_the_decisions_are_twice_the_cores_and_no_lease_makes_more_trips_t
     assert 0 < one.trips_per_decision <= 1
     assert one.leased_shards <= one.shards
     assert one.memory_per_shard_bytes * one.shards == pytest.approx(one.memory_bytes)
-    assert min(one.memory_bytes, one.overshoot_units, one.local_fallback_units) > 0
+    assert min(one.memory_bytes, one.local_fallback_units) > 0
+    assert 0 <= one.overshoot_units <= one.replicas * one.lease_size
 
 
 def test_every_algorithm_has_its_anchor() -> None:
