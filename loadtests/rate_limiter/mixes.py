@@ -154,7 +154,7 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 },
                 keys=30,
                 zipf_s=1.0,
-                rate_per_s=250.0,
+                rate_per_s=150.0,
                 then={"arrive": ("edge", 0.0), "spend_back": ("refund", 0.1), **_WAITS, **_WORK},
             ),
         )

@@ -178,6 +178,17 @@ def test_a_process_that_was_ended_or_held_still_answers_nothing_and_is_excused()
         assert story.judged(ANSWERED).verdict == verdict
 
 
+def test_what_was_given_up_while_others_took_seconds_is_not_known_and_while_others_were_quick_it_is() -> None:
+    story = Story()
+    story.check(1.0, status=0, took_s=5.0)
+    story.check(2.0, took_s=0.3)
+    assert story.judged(ANSWERED).verdict == "invalid"
+    story.check(2.5, took_s=1.3)
+    assert story.judged(ANSWERED).verdict == "unknown"
+    story.check(9.0, status=0, took_s=5.0)
+    assert story.judged(ANSWERED).verdict == "invalid"
+
+
 def test_a_failure_of_a_living_process_is_never_excused() -> None:
     story = Story()
     story.check(1.0, status=500)
