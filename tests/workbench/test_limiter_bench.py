@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -178,6 +179,21 @@ def test_turns_go_there_and_back_and_pieces_are_even() -> None:
     assert cut(4, 5) == [1, 1, 1, 1]
     assert cut(7, 3) == [3, 2, 2]
     assert edge_after(12.25) == 13.0
+
+
+def test_a_machine_too_busy_for_all_rounds_ends_them_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[str] = []
+    monkeypatch.setattr(measuring, "taped", lambda *_: Tape([], [], frozenset()))
+    monkeypatch.setattr(measuring, "live", lambda *_: None)
+    monkeypatch.setattr(measuring, "replay", lambda *_: rounds.append("replay"))
+    for plan, wanted in (
+        (Plan(rounds_within_s=-1.0), 6),
+        (Plan(rounds_within_s=-1.0, rounds_at_most_s=-1.0), 1),
+        (Plan(rounds_within_s=1e6, rounds_at_most_s=1e6), 10),
+    ):
+        rounds.clear()
+        measuring.turns(cast(Meter, None), cast(dict[str, Worker], {OURS: None}), {GCRA: Figures()}, plan)
+        assert len(rounds) == wanted
 
 
 def test_greed_that_got_too_much_is_counted() -> None:

@@ -112,6 +112,12 @@ def test_those_that_cannot_be_told_apart_share_a_rank() -> None:
     assert ranks(everything)[GCRA] == ranks(everything)[THEIRS] == 1
 
 
+def test_without_rounds_enough_for_an_interval_nobody_is_ranked() -> None:
+    everything = {candidate: replace(each, allowed_us=each.allowed_us[:5]) for candidate, each in found().items()}
+    assert ranks(everything) == {}
+    assert requirements.verdicts(everything)[1]
+
+
 def test_who_failed_is_listed_with_the_reason_and_without_figures() -> None:
     everything = found()
     everything[THEIRS] = Figures(failed="throttled raised ConnectionError: gone")

@@ -10,6 +10,7 @@ from loadtests.analysis.statistics import paired_log_ratios, ratio
 from loadtests.result import Ratio
 from workbench.limiter_bench.candidates import OURS, Candidate
 
+ROUNDS_FOR_AN_INTERVAL = 6  # of 95 %; with fewer nobody is ranked
 COLUMNS = (
     "limiter",
     "promise",
@@ -135,6 +136,8 @@ def _greedy(figures: Figures) -> str:
 
 
 def _comparable(candidate: Candidate, to: Candidate, found: Mapping[Candidate, Figures]) -> bool:
+    if len(found[candidate].allowed_us) < ROUNDS_FOR_AN_INTERVAL:
+        return False
     alike = (candidate.promise, candidate.limits, candidate.again) == (to.promise, to.limits, False)
     return alike and to.promise is not None and not found[candidate].disqualified and to.limits == 1
 

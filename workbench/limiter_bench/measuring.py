@@ -30,7 +30,7 @@ from workbench.bench import BenchFailed
 from workbench.embedded_redis import EmbeddedRedis
 from workbench.limiter_bench.bounds import excess, race_bound
 from workbench.limiter_bench.candidates import OURS, Candidate, Work, candidates_of
-from workbench.limiter_bench.figures import Figures
+from workbench.limiter_bench.figures import ROUNDS_FOR_AN_INTERVAL, Figures
 from workbench.limiter_bench.meter import Captured, Meter, calls, captured, round_trips, time_us
 from workbench.limiter_bench.worker import PeerFailed, Worker
 from workbench.processes import cpu_plan
@@ -51,8 +51,8 @@ class Plan:
     work: Work = WORK
     replays: int = 10
     lives: int = 5
-    at_least: int = 6  # rounds, which an interval of 95 % needs; then it ends when the time is over
-    rounds_within_s: float = 90.0
+    rounds_within_s: float = 90.0  # then no further round begins, if there were enough of them for an interval
+    rounds_at_most_s: float = 150.0  # then none begins at all
     racers: int = 8
     race_limit: int = 200
     race_asked: int = 50  # by each racer
@@ -103,7 +103,7 @@ def turns(meter: Meter, workers: Mapping[str, Worker], found: dict[Candidate, Fi
         with _apart(candidate.peer, found, candidate):
             tapes[candidate] = taped(meter, workers[candidate.peer], candidate, found[candidate], plan.work)
     rounds = max(plan.replays, plan.lives)
-    end_s = time.monotonic() + plan.rounds_within_s
+    began_s = time.monotonic()
     for number in range(rounds):
         for candidate in there_and_back(running(found), number):
             with _apart(candidate.peer, found, candidate):
@@ -112,7 +112,8 @@ def turns(meter: Meter, workers: Mapping[str, Worker], found: dict[Candidate, Fi
                 if number < plan.lives:
                     live(meter, workers[candidate.peer], candidate, found[candidate], plan.work)
         say(f"round {number + 1} of {rounds}")
-        if number + 1 >= plan.at_least and time.monotonic() > end_s:
+        took_s = time.monotonic() - began_s
+        if took_s > plan.rounds_at_most_s or (took_s > plan.rounds_within_s and number + 1 >= ROUNDS_FOR_AN_INTERVAL):
             say("no more rounds: the machine is too busy for all of them")
             break
 
