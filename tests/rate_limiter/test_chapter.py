@@ -77,6 +77,20 @@ def test_the_application_it_shows_refuses_the_eleventh_request_at_once(monkeypat
     assert all("ratelimit" in answer.headers for answer in answers)
 
 
+def test_the_client_it_shows_sends_until_it_is_told_when_to_come_back() -> None:
+    [text] = blocks("python", "LimiterClient")
+    names: dict[str, Any] = {}
+    exec(compile(text, "README.md", "exec"), names)
+    rules = parse_rules((FOLDER / "rules.example.yaml").read_text())
+    store = MemoryLimitStore(lambda: 1_000_000)
+    limiter = Limiter(store, store, lambda: rules)  # has the verbs of the client
+
+    async def sent() -> list[str]:
+        return [await names["send_letter"](limiter, "u1") for _ in range(41)]
+
+    assert asyncio.run(sent()) == ["sent"] * 40 + ["not now, in 50000 us"]
+
+
 def test_the_gcra_it_draws_is_the_gcra_there_is() -> None:
     [text] = blocks("", "T = 100 ms")
     drawn = re.findall(r"^  t=(\d+) +(admitted, TAT = (\d+)|refused)", text, re.MULTILINE)

@@ -38,13 +38,14 @@ MADE_BY_RUNS = ("results/", "data/", ".venv/", "result.json", "experiment.json",
 
 
 def small_tree(folder: Path, chapter: str) -> Path:
-    """A checkout with nothing but documents; the chapter holds this text."""
+    """A checkout with nothing but documents; the first design's chapter holds this text, and the others' next to none."""
     for path in documents(REPOSITORY):
         copy = folder / path.relative_to(REPOSITORY)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
     (folder / "README.md").write_text("# A book\n")
-    (folder / "designs" / "url_shortener" / "README.md").write_text(chapter)
+    for name in DESIGNS:
+        (folder / "designs" / name / "README.md").write_text(chapter if name == DESIGN.name else "# Another chapter\n")
     return folder
 
 
@@ -273,6 +274,11 @@ def is_command(words: list[str]) -> bool:
         ("designs compare url_shortener cache --mix cocktail", False),
         ("designs claims url_shortener ids bench-growth", True),
         ("designs claims url_shortener cache.cocktail", False),
+        ("designs compare rate_limiter algorithm gcra fixed_window --mix edges", True),
+        ("designs compare rate_limiter algorithm gcra --mix redirects", False),
+        ("designs compare rate_limiter cache none aside", False),
+        ("designs check rate_limiter knob=value --faults redis_kill", True),
+        ("designs bench leases", True),
         ("make docs", True),
         ("make claims D=url_shortener", True),
         ("make coffee", False),
