@@ -18,8 +18,8 @@ OPS: Mapping[str, str] = MappingProxyType(
         "check_three": "a request that meets three limits: `POST /v1/check` with `user`, `route`, `tenant` and its `tier`",
         "arrive": "a request of somebody who comes once: `POST /v1/check` with `user`",
         "edge": (
-            "a request of one user within 60 ms of every other edge of a second of the wall clock, else of somebody who comes "
-            "once: `POST /v1/check` with `user`"
+            "a request of one user for five units within 60 ms of every other edge of a second of the wall clock, else of somebody "
+            "who comes once: `POST /v1/check` with `user` and `cost`"
         ),
         "once": "a request of 100 units, for a tenant that never comes again: `POST /v1/check` with `tenant` and `cost`",
         "busy": "a request of a large customer: `POST /v1/check` with `tenant` and the tier of the largest",
@@ -68,15 +68,15 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 ratios={"check": 1.0},
                 keys=5_000,
                 zipf_s=1.0,
-                rate_per_s=400.0,
+                rate_per_s=200.0,
             ),
             Mix(
                 name="hot",
-                who="A script that has gone wild: one user asks twenty times as often as he may, and is refused nearly always.",
+                who="A script that has gone wild: one user asks ten times as often as he may, and is refused nearly always.",
                 ratios={"check": 1.0},
                 keys=1,
                 zipf_s=0.0,
-                rate_per_s=400.0,
+                rate_per_s=200.0,
             ),
             Mix(
                 name="three",
@@ -84,7 +84,7 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 ratios={"check_three": 1.0},
                 keys=1_000,
                 zipf_s=1.0,
-                rate_per_s=400.0,
+                rate_per_s=200.0,
             ),
             Mix(
                 name="edges",
@@ -95,7 +95,7 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 ratios={"arrive": 1.0},
                 keys=1,
                 zipf_s=0.0,
-                rate_per_s=800.0,
+                rate_per_s=300.0,
                 then={"arrive": ("edge", 0.0)},
             ),
             Mix(
@@ -104,7 +104,7 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 ratios={"once": 1.0},
                 keys=1,
                 zipf_s=0.0,
-                rate_per_s=400.0,
+                rate_per_s=200.0,
             ),
             Mix(
                 name="tenants",
@@ -112,7 +112,7 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 ratios={"busy": 1.0},
                 keys=8,
                 zipf_s=0.0,
-                rate_per_s=400.0,
+                rate_per_s=200.0,
             ),
             Mix(
                 name="slots",

@@ -16,6 +16,7 @@ from loadtests.rate_limiter import requests
 from loadtests.workload import Exchange
 
 EDGE_S = 0.06  # on both sides
+EDGE_COST = 5
 # Of the limit per user the period is a second. Who came at each edge would find his quota used up by what he took at the last one.
 EDGES_APART_S = 2.0
 ROUTES, TENANTS = 8, 5
@@ -146,7 +147,9 @@ class Steps:
             case "edge":
                 phase_s = self._wall_clock() % EDGES_APART_S
                 near = min(phase_s, EDGES_APART_S - phase_s) <= EDGE_S
-                return Question("check", {"user": self.user("e", exchange.key) if near else self.user("p", exchange.serial)})
+                if near:
+                    return Question("check", {"user": self.user("e", exchange.key)}, cost=EDGE_COST)
+                return Question("check", {"user": self.user("p", exchange.serial)})
             case "refund":
                 return Question("refund", first.descriptor, first.tier, first.cost) if before.status == 200 else None
             case "patient":

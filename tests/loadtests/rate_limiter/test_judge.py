@@ -54,7 +54,7 @@ def test_a_right_limiter_is_valid_under_every_mix(mix: Mix, algorithm: Algorithm
 def test_a_flaw_is_flagged_by_the_check_it_belongs_to(flaw: str) -> None:
     away = ((1.0, 3.0),) if "without the store" in flaw else ()
     mix = OF_FEW.get(flaw, MIXES["mixed"])
-    check = SimulatedLimiter(2, flaw, away=away).run(mix, seconds=4.0).checks()[FLAWS[flaw]]
+    check = SimulatedLimiter(2, flaw, away=away).run(mix, seconds=4.0, rate_per_s=250.0).checks()[FLAWS[flaw]]
     assert check.verdict == "invalid"
     assert 1 <= len(check.witness) <= 6
     assert check.detail
