@@ -39,7 +39,9 @@ def limiter_command(*, record: bool = False, peers: Sequence[str] = PEERS, plan:
     sentences, met = verdicts(found)
     versions = {TITLES[peer]: version_of(peer) for peer in pythons if peer != OURS}
     named = "".join(f", {name} {version}" for name, version in versions.items())
-    sentences += [*remarks(found), *missing, f"measured on Redis {redis_version} without an append-only file{named}"]
+    rounds = len(found[FLOOR].allowed_us)
+    sentences += [*remarks(found), *missing]
+    sentences.append(f"measured in {rounds} rounds on Redis {redis_version} without an append-only file{named}")
     table = rows(found, FLOOR)
     show_table(COLUMNS, table)
     for sentence in sentences:
