@@ -51,9 +51,9 @@ class Exhibit:
 
 def exhibits() -> Mapping[str, Exhibit]:
     """Every exhibit by its name, in the order in which they are shown."""
-    from workbench.museum.url_shortener import EXHIBITS
+    from workbench.museum import rate_limiter, url_shortener
 
-    return {exhibit.name: exhibit for exhibit in EXHIBITS}
+    return {exhibit.name: exhibit for exhibit in (*url_shortener.EXHIBITS, *rate_limiter.EXHIBITS)}
 
 
 def chosen(names: Iterable[str]) -> list[Exhibit]:

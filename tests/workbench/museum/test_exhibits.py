@@ -13,14 +13,20 @@ import pytest
 from designs.building_blocks.knobs import build
 from designs.building_blocks.processes import ProcessSpec
 from loadtests.faults.named import read_schedule
-from loadtests.url_shortener import promises
+from loadtests.rate_limiter import promises as rate_limiter
+from loadtests.url_shortener import promises as url_shortener
 from workbench.catalogue import design_named
+from workbench.check import checked_workload
 from workbench.museum import serve
 from workbench.museum.exhibit import BadSwap, Exhibit, UnknownExhibit, chosen, exchange_parts, exhibits, flawed_start, place
 from workbench.museum.page import museum_page
 
 FOLDER = Path(serve.__file__).parent
-PROMISES = {value for name, value in vars(promises).items() if name.isupper() and isinstance(value, str)}
+PROMISES = {
+    design: {value for name, value in vars(module).items() if name.isupper() and isinstance(value, str)}
+    for design, module in (("url_shortener", url_shortener), ("rate_limiter", rate_limiter))
+}
+PARTS = ("url_shortener_flaws", "rate_limiter_flaws", "building_block_flaws")
 
 
 def an_exhibit(**fields: object) -> Exhibit:
@@ -31,7 +37,8 @@ def an_exhibit(**fields: object) -> Exhibit:
 
 @pytest.mark.parametrize("exhibit", exhibits().values(), ids=lambda exhibit: exhibit.name)
 def test_an_exhibit_names_checks_schedules_knobs_and_parts_that_there_are(exhibit: Exhibit) -> None:
-    assert exhibit.flagged_by in PROMISES
+    assert exhibit.flagged_by in PROMISES[exhibit.design]
+    assert exhibit.mix is None or exhibit.mix in checked_workload(design_named(exhibit.design)).mixes
     for word in exhibit.schedules:
         assert read_schedule(word).faults
     build(design_named(exhibit.design).processes().KNOBS, exhibit.knobs)
@@ -46,11 +53,11 @@ def test_an_exhibit_names_checks_schedules_knobs_and_parts_that_there_are(exhibi
 
 def test_every_part_of_the_museum_is_shown() -> None:
     shown = {new for exhibit in exhibits().values() for new in exhibit.swaps.values()}
-    for name in ("url_shortener_flaws", "building_block_flaws"):
+    text = "".join((FOLDER / f"{name}.py").read_text() for name in PARTS)
+    for name in PARTS:
         tree = ast.parse((FOLDER / f"{name}.py").read_text())
         # A part stands in for another, or is what such a part is made of.
         made = {node.name for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))}
-        text = "".join((FOLDER / f"{other}.py").read_text() for other in ("url_shortener_flaws", "building_block_flaws"))
         for part in (part for part in made if not part.startswith("_")):
             assert f"workbench.museum.{name}:{part}" in shown or text.count(part) > 1
 
@@ -93,7 +100,7 @@ def test_the_launcher_refuses_an_exhibit_there_isnt(monkeypatch: pytest.MonkeyPa
     assert capsys.readouterr().err.startswith("error: there is no exhibit 'nothing'")
 
 
-@pytest.mark.parametrize("design", ["url_shortener"])
+@pytest.mark.parametrize("design", PROMISES)
 def test_the_launcher_does_what_the_design_does_with_the_parts_exchanged(design: str) -> None:
     """In a process of its own, since parts are exchanged for good. That the port is none comes from the design's own start."""
     exhibit = next(each for each in exhibits().values() if each.design == design)

@@ -1,9 +1,9 @@
-"""Each flaw in the small: with the parts of its exhibit exchanged a promise is broken that holds with the right ones."""
+"""Each flaw of the URL shortener in the small: with its parts exchanged a promise is broken that holds with the right ones."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 
 from designs.building_blocks.cache_layers import Entry
 from designs.building_blocks.id_generation import ClockMovedBack
-from designs.building_blocks.redis_connection import Client, connect
+from designs.building_blocks.redis_connection import connect
 from designs.building_blocks.stampede import monotonic_us
 from designs.url_shortener import codes
 from designs.url_shortener.backends.redis import RedisSharedCache
@@ -19,10 +19,10 @@ from designs.url_shortener.clicks import Click, ClickBatch, encode_batch
 from designs.url_shortener.links import Link
 from designs.url_shortener.ports import QueueError
 from tests.url_shortener.replicas import LONG_URL, TestReplica, knobs, running_replica
-from workbench.museum.exhibit import Exhibit, chosen, exhibits, place
+from tests.workbench.museum.exchanged import Scene, exchange, redis_client, shown
+from workbench.museum.exhibit import Exhibit, chosen
 
 MANY = 20
-Scene = Callable[[Exhibit, Path, str], Awaitable[bool]]
 SCENES: dict[str, Scene] = {}
 
 
@@ -36,7 +36,7 @@ def shows(name: str) -> Callable[[Scene], Scene]:
     return note
 
 
-@pytest.mark.parametrize("name", exhibits())
+@pytest.mark.parametrize("name", shown("url_shortener"))
 def test_a_promise_that_holds_is_broken_by_the_exchanged_part(
     name: str, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,13 +44,6 @@ def test_a_promise_that_holds_is_broken_by_the_exchanged_part(
     assert asyncio.run(SCENES[name](exhibit, tmp_path / "right", redis_url))
     exchange(exhibit, monkeypatch)
     assert not asyncio.run(SCENES[name](exhibit, tmp_path / "bad", redis_url))
-
-
-def exchange(exhibit: Exhibit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the launcher does, and taken back at the end of the test."""
-    found = [(*place(old), getattr(*place(new))) for old, new in exhibit.swaps.items()]
-    for owner, attribute, part in found:
-        monkeypatch.setattr(owner, attribute, part)
 
 
 @asynccontextmanager
@@ -65,16 +58,6 @@ async def two_replicas(exhibit: Exhibit, folder: Path, redis_url: str) -> AsyncI
         running_replica(turned, folder, redis_url=redis_url, process_name="replica-2") as other,
     ):
         yield one, other
-
-
-@asynccontextmanager
-async def redis_client(redis_url: str) -> AsyncIterator[Client]:
-    client = connect(redis_url, 5.0)
-    try:
-        await client.flushdb()
-        yield client
-    finally:
-        await client.aclose()
 
 
 async def made_at_once(replicas: tuple[TestReplica, TestReplica], count: int = MANY) -> list[str]:
