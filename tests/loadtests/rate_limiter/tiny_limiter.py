@@ -1,0 +1,115 @@
+"""The simulated limiter behind the service's HTTP interface, on the clock of this machine: what the load itself is tried on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from loadtests.rate_limiter.steps import PATHS, Question
+from loadtests.workload import Target
+from tests.loadtests.rate_limiter.simulated_limiter import WALL_S, SimulatedLimiter
+
+API_KEY = "tiny-key"
+VERBS = {path: f for f, path in PATHS.items()}
+
+
+@dataclass
+class TinyLimiter:
+    """As many addresses as asked for, one limiter. `asked` counts questions by path."""
+
+    flaw: str = ""
+    knobs: dict[str, Any] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
+    unauthorized: int = 0
+
+    def __post_init__(self) -> None:
+        self.limiter = SimulatedLimiter(1, self.flaw, knobs=self.knobs)
+
+    def answer(self, path: str, body: bytes, authorization: str, replica: int) -> bytes:
+        """The whole response but for its length."""
+        if path == "/metrics":
+            decided = sum(self.asked.values())
+            return (
+                b'HTTP/1.1 200 OK\r\n\r\n# TYPE sd_limiter_decisions_total counter\nsd_limiter_decisions_total{rule="r"} %d\n'
+                % decided
+            )
+        if authorization != f"Bearer {API_KEY}":
+            self.unauthorized += 1
+            return b"HTTP/1.1 401 Unauthorized\r\n\r\n"
+        self.limiter.now_s = time.time() - WALL_S
+        self.asked[path] = self.asked.get(path, 0) + 1
+        document = orjson.loads(body)
+        batch = path == "/v1/check/batch"
+        questions = [
+            question(each, "check" if batch else VERBS[path], batch) for each in (document["items"] if batch else [document])
+        ]
+        return self.limiter._answer(replica, questions)[1]
+
+    async def serve(self, replica: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := (await reader.readuntil(b"\r\n\r\n")).decode():
+                request_line, *lines = head.split("\r\n")
+                path = request_line.split(" ")[1]
+                headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines if line)}
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                status, _, rest = self.answer(path, body, headers.get("authorization", ""), replica).partition(b"\r\n")
+                fields, _, said = (b"\r\n" + rest).partition(b"\r\n\r\n")
+                writer.write(b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (status, fields, len(said), said))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+def question(document: dict[str, Any], f: str, batched: bool = False) -> Question:
+    """What a body asks for."""
+    assert document["domain"] == "demo"
+    return Question(
+        f, document["descriptor"], document.get("tier", ""), document.get("cost", 1), document.get("token", ""), batched
+    )
+
+
+@asynccontextmanager
+async def running(limiter: TinyLimiter, replicas: int = 1) -> AsyncIterator[Target]:
+    """The limiter at two addresses at most, as a target of the measuring."""
+
+    def served_by(replica: int) -> Any:
+        return lambda reader, writer: limiter.serve(replica, reader, writer)
+
+    servers = [await asyncio.start_server(served_by(replica), "127.0.0.1", 0) for replica in range(replicas)]
+    urls = [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers]
+    try:
+        yield Target("tiny", {"algorithm": "gcra", **limiter.knobs}, urls, API_KEY, [f"{urls[0]}/metrics"], {})
+    finally:
+        for server in servers:
+            server.close()
+            await server.wait_closed()
+
+
+@contextmanager
+def in_a_thread(limiter: TinyLimiter) -> Iterator[Target]:
+    """The same beside a test that waits for another process."""
+    started, stop = threading.Event(), asyncio.Event()
+    held: list[tuple[Target, asyncio.AbstractEventLoop]] = []
+
+    async def main() -> None:
+        async with running(limiter) as target:
+            held.append((target, asyncio.get_running_loop()))
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield held[0][0]
+    finally:
+        held[0][1].call_soon_threadsafe(stop.set)
+        thread.join(10)
