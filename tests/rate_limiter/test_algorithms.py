@@ -26,7 +26,7 @@ from tests.rate_limiter.traces import (
 )
 
 every_algorithm = pytest.mark.parametrize("algorithm", PER_KEY)
-thorough = settings(max_examples=60, deadline=None)
+thorough = settings(max_examples=40, deadline=None)
 
 
 @every_algorithm

@@ -77,8 +77,8 @@ def test_units_leave_a_leaky_queue_evenly_spaced_and_no_more_than_the_burst_wait
             continue
         left.append(asked)
         leaves_us = asked.at_us + asked.decision.delay_us
-        there = sum(each.cost for each in left if each.at_us + each.decision.delay_us > asked.at_us - limit.gap_us * each.cost)
-        assert there <= limit.burst + asked.cost
+        there = sum(each.cost for each in left if each.at_us + each.decision.delay_us >= asked.at_us)
+        assert there <= limit.burst
         assert leaves_us + limit.gap_us * asked.cost <= asked.at_us + limit.gap_us * limit.burst
     for one, next_one in pairwise(left):
         gap_us = next_one.at_us + next_one.decision.delay_us - one.at_us - one.decision.delay_us
