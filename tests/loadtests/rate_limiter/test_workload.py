@@ -22,7 +22,7 @@ from loadtests.workload import NO_ANSWER, Exchange, Mix, SeedingFailed, Target, 
 from tests.loadtests.rate_limiter.tiny_limiter import API_KEY, TinyLimiter, running
 
 SEED = 11
-MIXED = replace(MIXES["mixed"], rate_per_s=200.0)
+MIXED = replace(MIXES["mixed"], rate_per_s=200.0, ratios={**MIXES["mixed"].ratios, "batch": 0.1})
 PATHS = {"check", "check/batch", "peek", "refund", "acquire", "renew", "release"}
 
 
