@@ -90,7 +90,8 @@ def whole_pages(root: Path) -> dict[Path, Callable[[], str]]:
     pages[root / "loadtests" / "check" / "check.schema.json"] = _made_by("loadtests.report.check_page", "check_schema")
     dashboards = root / "ops" / "grafana" / "dashboards"
     pages[dashboards / "overview.json"] = _made_by("workbench.ops_overview", "overview")
-    pages[dashboards / "url_shortener.json"] = _made_by("workbench.ops_url_shortener", "url_shortener")
+    for name in DESIGNS:
+        pages[dashboards / f"{name}.json"] = _made_by(f"workbench.ops_{name}", name)
     return pages
 
 

@@ -1,27 +1,32 @@
 """The dashboard of all designs: what is wrong now, RED per service, USE per resource.
 
 RED is rate, errors and duration (Tom Wilkie), USE is use, saturation and errors (Brendan Gregg). Every design has the metrics that
-are asked for here.
+are asked for here, as far as it has what they are about: a cache, a queue, limits.
 """
 
 from __future__ import annotations
 
 from workbench.ops_grafana import Panel, Query, Row, State, Variable, dashboard
+from workbench.ops_server_panels import breakers, done_without, event_loop_lag, faults_in_force, overload_refused
 
 CHOSEN = 'design=~"$design",process=~"$process"'
 SERVED = f'{CHOSEN},route!="unmatched"'
 PER_SERVICE = "{{design}} {{process}}"
-WELL = (State(0, "well", "green"), State(1, "without it", "red"))
-ON = (State(0, "off", "green"), State(1, "on", "orange"))
 FIRING = (State(1, "firing", "red"),)
-BREAKER = (State(0, "closed", "green"), State(1, "half-open", "orange"), State(2, "open", "red"))
 
 
-def error_share(by: str) -> str:
+def error_share(by: str, selector: str = SERVED) -> str:
     """Answers with 5xx among all, of what a route matched; 0 where none ever occurred."""
-    every = f"sum by ({by}) (rate(http_request_duration_seconds_count{{{SERVED}}}[$__rate_interval]))"
-    failed = f'sum by ({by}) (rate(http_request_duration_seconds_count{{{SERVED},status=~"5.."}}[$__rate_interval]))'
+    every = f"sum by ({by}) (rate(http_request_duration_seconds_count{{{selector}}}[$__rate_interval]))"
+    failed = f'sum by ({by}) (rate(http_request_duration_seconds_count{{{selector},status=~"5.."}}[$__rate_interval]))'
     return f"({failed} or 0 * {every}) / {every}"
+
+
+def refused_share(by: str, selector: str) -> str:
+    """Decisions of limits that refused among all; 0 where none ever did. Shadow rules refuse nobody."""
+    every = f"sum by ({by}) (rate(sd_limiter_decisions_total{{{selector}}}[$__rate_interval]))"
+    refused = f'sum by ({by}) (rate(sd_limiter_decisions_total{{{selector},outcome="refused"}}[$__rate_interval]))'
+    return f"({refused} or 0 * {every}) / {every}"
 
 
 def latency(quantile: float, selector: str, by: str = "") -> str:
@@ -97,24 +102,8 @@ NOW = Row(
             worry_at=1,
             height=7,
         ),
-        Panel(
-            "What is done without",
-            "Servers that a process does without, from use and from probes. /readyz of the process says which uses fail.",
-            [Query(f"max by (process, dependency) (sd_degraded{{{CHOSEN}}})", "{{process}}: {{dependency}}")],
-            kind="state-timeline",
-            states=WELL,
-            worry_at=1,
-            height=7,
-        ),
-        Panel(
-            "Which faults are in force",
-            "Faults that were made on purpose, by process. Empty where no process was started to be broken.",
-            [Query(f"max by (process, fault) (sd_fault_active{{{CHOSEN}}})", "{{process}}: {{fault}}")],
-            kind="state-timeline",
-            states=ON,
-            worry_at=1,
-            height=7,
-        ),
+        done_without(CHOSEN, height=7),
+        faults_in_force(CHOSEN, height=7),
     ],
 )
 
@@ -161,13 +150,7 @@ PROCESSES = Row(
             unit="percentunit",
             worry_at=0.8,
         ),
-        Panel(
-            "Event loop lag",
-            "How late a timer comes at worst: whatever else waits, waits as long. Worry above 50 ms; something blocks the loop.",
-            [Query(f"sd_event_loop_lag_seconds{{{CHOSEN}}}", PER_SERVICE)],
-            unit="s",
-            worry_at=0.05,
-        ),
+        event_loop_lag(CHOSEN, PER_SERVICE),
         Panel(
             "Memory",
             "Resident memory. Caches and buffers have bounds, so it levels off. Worry when it grows under steady load.",
@@ -181,12 +164,7 @@ PROCESSES = Row(
             unit="percentunit",
             worry_at=0.8,
         ),
-        Panel(
-            "Refused because too many were under way",
-            "Requests turned away at once with 503. Worry when it lasts: more is asked than the processes can do.",
-            [Query(f"rate(sd_overload_refused_total{{{CHOSEN}}}[$__rate_interval])", PER_SERVICE)],
-            unit="reqps",
-        ),
+        overload_refused(CHOSEN, PER_SERVICE),
         Panel(
             "Cache hit ratio",
             "Look-ups that no store had to answer. Worry when it falls: the store gets what the cache no longer holds back.",
@@ -218,14 +196,7 @@ SERVERS = Row(
             unit="s",
             worry_at=60,
         ),
-        Panel(
-            "Breakers",
-            "An open breaker refuses calls at once, so that nobody waits for a server that is away.",
-            [Query(f"max by (process, breaker) (sd_breaker_state{{{CHOSEN}}})", "{{process}}: {{breaker}}")],
-            kind="state-timeline",
-            states=BREAKER,
-            worry_at=1,
-        ),
+        breakers(CHOSEN, "An open breaker refuses calls at once, so that nobody waits for a server that is away."),
         Panel(
             "Calls",
             "Calls of ports by the technology behind them.",
@@ -254,12 +225,39 @@ SERVERS = Row(
 )
 
 
+LIMITS = Row(
+    "Limits: what the rate limiter tells its callers",
+    [
+        Panel(
+            "Refused by limits",
+            "Share of the decisions of rules that refused, by domain. Worry when it jumps: a rule, a caller or an attack is new.",
+            [Query(refused_share("design, domain", CHOSEN), "{{design}} {{domain}}")],
+            unit="percentunit",
+            max=1,
+            width=12,
+        ),
+        Panel(
+            "Decided without the store",
+            "Decisions of the rules' on_store_down. open lets everybody pass, closed nobody, local keeps a limit in each process.",
+            [
+                Query(
+                    f"sum by (design, policy) (rate(sd_limiter_degraded_total{{{CHOSEN}}}[$__rate_interval]))",
+                    "{{design}} {{policy}}",
+                )
+            ],
+            unit="ops",
+            width=12,
+        ),
+    ],
+)
+
+
 def overview() -> str:
     """The file `ops/grafana/dashboards/overview.json`."""
     return dashboard(
         "overview",
         "Overview",
         "All designs: what is wrong now, what callers get (RED), what is used up (USE).",
-        [NOW, RED, PROCESSES, SERVERS],
+        [NOW, RED, PROCESSES, SERVERS, LIMITS],
         [Variable("design", "sd_build_info"), Variable("process", 'sd_build_info{design=~"$design"}')],
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from workbench.ops_grafana import Panel, Query, Row, Variable, dashboard
-from workbench.ops_overview import BREAKER, latency
+from workbench.ops_overview import latency
+from workbench.ops_server_panels import breakers, calls, failed_calls, p99_of_calls, spans
+from workbench.ops_server_panels import per_second as per_second_of
 
 CHOSEN = 'design="url_shortener",process=~"$process"'
 REDIRECTS = f'{CHOSEN},method="GET",route="/{{code}}"'
@@ -12,7 +14,7 @@ CREATES = f'{CHOSEN},method="POST",route=~"/api/v1/links(/bulk)?"'
 
 def per_second(metric: str, selector: str = CHOSEN, by: str = "") -> str:
     """How often a second a counter rises, of the chosen processes together."""
-    return f"sum{f' by ({by})' if by else ''} (rate({metric}{{{selector}}}[$__rate_interval]))"
+    return per_second_of(metric, selector, by)
 
 
 VISITS = Row(
@@ -142,41 +144,15 @@ CLICKS = Row(
 SERVERS = Row(
     "Store, cache and queue as the processes see them",
     [
-        Panel(
-            "Calls",
-            "Calls of ports by technology and verb.",
-            [Query(per_second("sd_backend_calls_total", by="backend, op") + " > 0", "{{backend}} {{op}}")],
-            unit="ops",
+        calls(CHOSEN),
+        p99_of_calls(
+            CHOSEN,
+            says="Calls that wait for work by design (receive) are left out. Worry when a verb comes near its deadline.",
         ),
-        Panel(
-            "p99 of calls",
-            "Calls that wait for work by design (receive) are left out. Worry when a verb comes near its deadline.",
-            [
-                Query(
-                    "histogram_quantile(0.99, sum by (le, backend, op) "
-                    f'(rate(sd_backend_call_duration_seconds_bucket{{{CHOSEN},op!="receive"}}[$__rate_interval]))) >= 0',
-                    "{{backend}} {{op}}",
-                )
-            ],
-            unit="s",
-        ),
-        Panel(
-            "Failed calls",
-            "Calls that ended in an error or too late. Empty while none does.",
-            [
-                Query(
-                    per_second("sd_backend_calls_total", f'{CHOSEN},outcome="error"', "backend, op") + " > 0", "{{backend}} {{op}}"
-                )
-            ],
-            unit="ops",
-        ),
-        Panel(
-            "Breakers",
+        failed_calls(CHOSEN),
+        breakers(
+            CHOSEN,
             "shared_cache guards the cache, redis_redirects what a redirect asks of Redis, redis_requests what the API asks.",
-            [Query(f"max by (process, breaker) (sd_breaker_state{{{CHOSEN}}})", "{{process}}: {{breaker}}")],
-            kind="state-timeline",
-            states=BREAKER,
-            worry_at=1,
         ),
         Panel(
             "Write-behind",
@@ -188,12 +164,7 @@ SERVERS = Row(
             ],
             unit="ops",
         ),
-        Panel(
-            "Spans",
-            "Spans of traces: sent, failed to be sent, dropped for lack of room. With traces=0 there are none.",
-            [Query(per_second("sd_spans_total", by="outcome"), "{{outcome}}")],
-            unit="ops",
-        ),
+        spans(CHOSEN),
     ],
 )
 

@@ -31,12 +31,13 @@ def panels(dashboard: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
 
 
-def queries() -> Iterator[Asked]:
-    """Every query of every panel, with the variables put in."""
+def queries(**chosen: str) -> Iterator[Asked]:
+    """Every query of every panel, with the variables put in: `design="rate_limiter"` chooses that one."""
+    values = CHOSEN | {f"${name}": value for name, value in chosen.items()}
     for name, dashboard in dashboards().items():
         for panel in panels(dashboard):
             for target in panel["targets"]:
                 expr = target["expr"]
-                for variable, value in CHOSEN.items():
+                for variable, value in values.items():
                     expr = expr.replace(variable, value)
                 yield Asked(f"{name}: {panel['title']}", expr, target["legendFormat"])

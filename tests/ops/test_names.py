@@ -1,27 +1,35 @@
-"""Every metric, label and value that a rule or a dashboard names is one that the running design really exposes."""
+"""Every metric, label and value that a rule or a dashboard names is one that the running designs really expose."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import httpx2
 import pytest
 
 from loadtests.metrics_page import samples_of
 from tests.ops.dashboard_files import CHOSEN, dashboards, queries
+from tests.ops.limiter_scene import running_limiter, try_out
 from tests.ops.promql_names import Selector, names
 from tests.ops.real_prometheus import eventually, rules
+from tests.ops.traffic import ask_envoys_door
 from tests.url_shortener.processes.driving import Api, running
+from workbench.catalogue import DESIGNS
 from workbench.launch import RunningDesign
 
 Exposed = dict[str, dict[str, set[str]]]  # metric -> label -> its values
 
 # What Prometheus adds to a sample, and the series it makes itself.
-TARGET = {"job": {"designs"}, "instance": set[str](), "design": {"url_shortener"}, "process": {"replica-1", "click-worker"}}
+TARGET = {"job": {"designs"}, "instance": set[str](), "design": {*DESIGNS}, "process": {"replica-1", "click-worker"}}
 OWN: Exposed = {"up": {}, "ALERTS": {"alertname": set(), "alertstate": {"pending", "firing"}, "severity": set()}}
-RECORDED: Exposed = {rule["record"]: {} for rule in rules() if "record" in rule}
+RECORDED: Exposed = {
+    rule["record"]: {label: set() for label in names(rule["expr"]).grouping} for rule in rules() if "record" in rule
+}
 ONLY_WITH_OTHER_KNOBS = {"sd_queue_lag", "sd_write_behind_stored_total", "sd_write_behind_conflicts_total"}
+GREEDY = {"domain": "demo", "descriptor": {"user": "greedy", "route": "/search", "tenant": "t"}}
+MORE_THAN_ALLOWED = 50
 NOT_YET = {"status"}  # a value of these may never have occurred, and is right all the same
 
 
@@ -69,6 +77,39 @@ def driven(design: RunningDesign) -> Exposed:
     return seen
 
 
+@pytest.fixture(scope="module")
+def of_the_limiter() -> Exposed:
+    """What a limiter exposes once it has refused, would have refused, held a slot, answered Envoy, and been without its store."""
+    with running_limiter() as design, httpx2.Client(base_url=design.urls[0]) as http:
+        try_out(design, quota=1)
+        http.headers["Authorization"] = f"Bearer {design.api_key}"
+
+        def exposes(metric: str, label: str, value: str) -> bool:
+            assert http.post("/v1/check/batch", json={"items": [GREEDY] * MORE_THAN_ALLOWED}).status_code == 200
+            return value in exposed_by(design).get(metric, {}).get(label, set())
+
+        http.post("/v1/acquire", json={**GREEDY, "token": "t"})
+        ask_envoys_door(design)
+        for outcome in ("refused", "shadow_refused"):
+            eventually(
+                partial(exposes, "sd_limiter_decisions_total", "outcome", outcome), partial("no decision is {}".format, outcome)
+            )
+        assert design.redis is not None
+        design.redis.kill()
+        eventually(partial(exposes, "sd_limiter_degraded_total", "policy", "open"), lambda: "decided without the store")
+        return exposed_by(design)
+
+
+def both(one: Exposed, other: Exposed) -> Exposed:
+    return {
+        metric: {
+            label: one.get(metric, {}).get(label, set()) | other.get(metric, {}).get(label, set())
+            for label in one.get(metric, {}).keys() | other.get(metric, {}).keys()
+        }
+        for metric in one.keys() | other.keys()
+    }
+
+
 def wrong(exposed: Exposed, *, leave_out: set[str]) -> list[str]:
     """A sentence for each name that is not there."""
     known = exposed | OWN | RECORDED
@@ -103,13 +144,13 @@ def _wrong_matchers(selector: Selector, labels: dict[str, set[str]]) -> Iterator
                 yield f'{selector.metric} never has {label}{how}"{value}"'
 
 
-def test_every_name_in_rules_and_dashboards_is_exposed_by_the_running_design() -> None:
+def test_every_name_in_rules_and_dashboards_is_exposed_by_the_running_designs(of_the_limiter: Exposed) -> None:
     with running(traces=1, faults=True) as design:
-        assert not wrong(driven(design), leave_out=ONLY_WITH_OTHER_KNOBS)
+        assert not wrong(both(driven(design), of_the_limiter), leave_out=ONLY_WITH_OTHER_KNOBS)
 
 
-def test_every_name_is_exposed_on_kafka_and_cassandra_too(on_real_servers: RunningDesign) -> None:
-    assert not wrong(driven(on_real_servers), leave_out=set())
+def test_every_name_is_exposed_on_kafka_and_cassandra_too(on_real_servers: RunningDesign, of_the_limiter: Exposed) -> None:
+    assert not wrong(both(driven(on_real_servers), of_the_limiter), leave_out=set())
 
 
 @pytest.mark.parametrize(
