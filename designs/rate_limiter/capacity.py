@@ -17,7 +17,7 @@ from designs.rate_limiter.limits import MAX_LOG, AlgorithmName
 Assumption: TypeAlias = float | int | str
 
 SKETCH_BYTES = 4 * 1_024 * 2 * 4  # rows x counters x windows x bytes, whatever the number of keys
-TABLE_BYTES = 56  # a key with an end is in two hash tables of Redis: an entry in the second, and a slot in both
+TABLE_BYTES = 64  # a key with an end is in two hash tables of Redis: an entry in the second, slots in both, room to grow
 LEASE_PER_QUOTA = 10  # a lease is a tenth of the quota at most
 BITS = 8
 
@@ -26,7 +26,7 @@ BITS = 8
 class Anchor:
     """What one limit costs in Redis. `script_us`: of an admission and of a refusal, parsing and sockets apart.
 
-    `state_bytes`: what the key takes besides its name (its entry, its objects, its numbers), `unit_bytes` for each unit in it.
+    `state_bytes`: what the key takes besides its name by MEMORY USAGE (an entry, an object, numbers), `unit_bytes` each unit in it.
     """
 
     script_us: tuple[float, float]
@@ -38,13 +38,13 @@ class Anchor:
 MORE_LIMIT = 0.6
 ANCHORS: Mapping[AlgorithmName, Anchor] = MappingProxyType(
     {
-        "gcra": Anchor((4.4, 2.9), 72),
-        "token_bucket": Anchor((5.0, 3.3), 136),
-        "leaky_bucket": Anchor((5.0, 3.3), 136),
-        "leaky_queue": Anchor((4.4, 2.9), 72),
-        "fixed_window": Anchor((2.7, 2.1), 72),
-        "sliding_window": Anchor((4.9, 3.2), 136),
-        "sliding_log": Anchor((6.2, 5.0), 200, 20),
+        "gcra": Anchor((4.4, 2.9), 52),
+        "token_bucket": Anchor((5.0, 3.3), 70),
+        "leaky_bucket": Anchor((5.0, 3.3), 70),
+        "leaky_queue": Anchor((4.4, 2.9), 52),
+        "fixed_window": Anchor((2.7, 2.1), 62),
+        "sliding_window": Anchor((4.9, 3.2), 78),
+        "sliding_log": Anchor((6.2, 5.0), 138, 10),
         "sketch": Anchor((10.0, 8.0), 0),
     }
 )

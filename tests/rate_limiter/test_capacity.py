@@ -27,11 +27,11 @@ def test_a_million_checks_a_second_keep_a_dozen_redis_cores_busy_and_hundreds_of
     assert classic.replicas == 601
 
 
-def test_the_log_of_figma_holds_five_million_stamps_and_sixty_times_the_memory_of_gcra() -> None:
+def test_the_log_of_figma_holds_five_million_stamps_and_takes_35_times_the_memory_of_gcra() -> None:
     log, gcra = preset("Figma, a log"), preset("Figma, GCRA")
     assert log.keys == gcra.keys == 10_000
-    assert log.memory_bytes - log.keys * (log.bytes_per_key - 20 * 500) == pytest.approx(20 * 5e6)
-    assert log.memory_bytes / gcra.memory_bytes == pytest.approx(64, abs=1)
+    assert log.memory_bytes - log.keys * (64 + 32 + 138) == pytest.approx(10 * 5e6)
+    assert log.memory_bytes / gcra.memory_bytes == pytest.approx(35, abs=1)
 
 
 def test_a_further_limit_of_a_request_costs_a_part_of_the_first_and_no_round_trip() -> None:
@@ -163,5 +163,5 @@ def test_every_preset_prints_as_a_table(name: str) -> None:
 def test_the_table_prints_numbers_for_people() -> None:
     table = {row.figure: row.value for row in preset("interview classic").rows()}
     assert table["decisions at peak"] == "1 M /s"
-    assert table["memory"] == "16 GB"
+    assert table["memory"] == "14.8 GB"
     assert table["keys"] == "100 M"

@@ -73,7 +73,7 @@ def test_the_knobs_are_plain_lines_with_what_each_turn_trades(toy_design: Design
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["knobs", "nope"], "there is no design 'nope'; the designs are url_shortener, toy_design"),
+        (["knobs", "nope"], "there is no design 'nope'; the designs are url_shortener, rate_limiter, toy_design"),
         (["run", "toy_design", "mood=sad"], "mood=sad: Input should be 'calm' or 'broken'"),
         (["run", "toy_design", "colour=red"], "there is no knob 'colour'; the knobs are mood, store"),
         (["run", "toy_design", "calm"], "'calm' is not an assignment: write knob=value, for example mood=calm"),
@@ -83,6 +83,7 @@ def test_the_knobs_are_plain_lines_with_what_each_turn_trades(toy_design: Design
         (["capacity", "toy_design", "users=3"], "'users=3' is no assumption: write name=value, where name is one of reads_per_day"),
         (["capacity", "toy_design", "reads_per_day=many"], "reads_per_day=many: 'many' is not a number"),
         (["capacity", "toy_design", "reads_per_day=-1"], "reads_per_day=-1 must be 0 or above"),
+        (["capacity", "rate_limiter", "decisions_per_s=gcra"], "decisions_per_s=gcra: 'gcra' is not a number"),
         (
             ["load", "toy_design", "--host", "http://example.com"],
             "http://example.com is not this machine; with its owner's consent, say --allow-remote",
@@ -100,6 +101,12 @@ def test_an_estimate_shows_its_assumptions_and_what_follows(toy_design: Design) 
         "reads_per_day\t864,000,000\tchanged",
         "reads\t10000 /s\treads a day / 86,400",
     ]
+
+
+def test_an_assumption_that_is_a_word_by_default_may_be_another_one() -> None:
+    shown = designs("capacity", "rate_limiter", "algorithm=sliding_log").stdout.splitlines()
+    assert "algorithm\tsliding_log\tchanged" in shown
+    assert any(line.startswith("bytes per key\t") and line.endswith("state of sliding_log") for line in shown)
 
 
 def test_a_design_that_cannot_start_is_one_sentence_and_exit_code_1(toy_design: Design) -> None:
