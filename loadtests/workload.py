@@ -29,6 +29,7 @@ class Mix:
     touch: str = ""  # this op is sent once for each key before a block, so that caches are as full as after a day; "" starts cold
     then: Mapping[str, tuple[str, float]] = field(default_factory=dict)  # op -> the op that follows it, and after how many seconds
     clients: int = 0  # requests come from so many, each remembered by its number; 0: nobody is remembered
+    replicas: int = 1  # of each variant, where it takes several to show the trade-off
 
 
 @dataclass(frozen=True, slots=True)

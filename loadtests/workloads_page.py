@@ -42,6 +42,7 @@ def page_of(words: PageWords, mixes: Mapping[str, Mix], default_mix: Mapping[str
             *([f"- Clients: {mix.clients}, {words.client}"] if mix.clients else []),
             f"- Keys: {mix.keys:,} {words.key}{'s' * (mix.keys > 1)}, {popularity(mix)}",
             f"- Rate: {mix.rate_per_s:g} requests/s, Poisson arrivals, unless told otherwise",
+            *([f"- Replicas: {mix.replicas} of each variant"] if mix.replicas > 1 else []),
             f"- Runs with: {', '.join(f'`{name}={value}`' for name, value in mix.knobs.items()) or 'the knobs as they are'}",
             f"- Before it: {words.touched if mix.touch else words.untouched}",
             f"- Shows: {knobs or words.shows_instead(mix)}",

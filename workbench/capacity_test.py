@@ -80,7 +80,8 @@ def capacity_command(
         given: dict[str, GivenServer] = {}
         for name, knobs in named or [(design.name, turned(design, chosen, assignments))]:
             say_aside(f"starting {name}")
-            started = running.enter_context(RunningDesign(design, knobs, cpus=plan.servers if plan else None))
+            cpus = plan.servers if plan else None
+            started = running.enter_context(RunningDesign(design, knobs, replicas=chosen.replicas, cpus=cpus))
             targets.append(target_of(name, started))
             given |= started.given
         with progress_shown() as told:

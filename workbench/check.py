@@ -132,7 +132,7 @@ def run_check_of(
     workload = checked_workload(design)
     chosen = chosen_mix(workload, "", mix or workload.check_mix)
     knobs = with_mix(design, chosen, knobs)
-    count = replicas or replicas_for(knobs)
+    count = replicas or max(chosen.replicas, replicas_for(knobs))
     rate_per_s = rate or chosen.rate_per_s
     tell(f"starting {design.name}, {count} replica{'s' * (count > 1)}")
     with RunningDesign(design, knobs, replicas=count, faults=bool(names), fault_seed=seed, respecify=respecify) as running:

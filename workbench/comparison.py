@@ -110,7 +110,8 @@ def run_comparison(
     experiment = replace(experiment, command=command_line(experiment, values, assignments))
     knobs = [variant_knobs(design, chosen, assignments, knob, value) for value in [*values, *values[: int(control)]]]
     plan = cpu_plan()
-    with Variants(design, experiment.variants, knobs, plan.servers if plan else None, struck=bool(faults)) as variants:
+    cpus = plan.servers if plan else None
+    with Variants(design, experiment.variants, knobs, cpus, struck=bool(faults), replicas=chosen.replicas) as variants:
         targets = variants.start()
         return measured_and_shown(
             experiment,
@@ -148,10 +149,18 @@ class Variants:
     """The running variants of one comparison, all of which can be started anew."""
 
     def __init__(
-        self, design: Design, names: Sequence[str], knobs: Sequence[Knobs], cpus: frozenset[int] | None, *, struck: bool = False
+        self,
+        design: Design,
+        names: Sequence[str],
+        knobs: Sequence[Knobs],
+        cpus: frozenset[int] | None,
+        *,
+        struck: bool = False,
+        replicas: int = 1,
     ) -> None:
-        """`struck`: each behind a fault proxy."""
+        """`struck`: each behind a fault proxy. `replicas`: of each."""
         self._design = design
+        self._replicas = replicas
         self._struck = struck
         self._designs: list[RunningDesign] = []
         self._named = list(zip(names, knobs, strict=True))
@@ -164,7 +173,9 @@ class Variants:
         self._running.close()
         env = bytecode_kept_in(Path(self._compiled.name))
         self._designs = [
-            self._running.enter_context(RunningDesign(self._design, knobs, cpus=self._cpus, env=env, faults=self._struck))
+            self._running.enter_context(
+                RunningDesign(self._design, knobs, replicas=self._replicas, cpus=self._cpus, env=env, faults=self._struck)
+            )
             for _, knobs in self._named
         ]
         return [target_of(name, running) for (name, _), running in zip(self._named, self._designs, strict=True)]

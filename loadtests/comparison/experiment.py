@@ -47,6 +47,8 @@ class Experiment:
         """The experiment file: JSON with sorted keys. The command is left out, since it says the same again."""
         held = asdict(self)
         del held["command"]
+        if held["mix"]["replicas"] == 1:
+            del held["mix"]["replicas"]  # so that experiments from before mixes had it keep their hash
         return orjson.dumps(held, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode() + "\n"
 
     @property

@@ -77,6 +77,7 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 keys=1,
                 zipf_s=0.0,
                 rate_per_s=200.0,
+                replicas=2,
             ),
             Mix(
                 name="three",
@@ -113,6 +114,7 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
                 keys=8,
                 zipf_s=0.0,
                 rate_per_s=200.0,
+                replicas=2,
             ),
             Mix(
                 name="slots",
