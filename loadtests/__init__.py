@@ -7,6 +7,7 @@
     report          a `result` as page, Markdown and terminal card
     declared        the load of services that are not ours, from a file
     locust_engine   the same load by Locust: journeys, shapes, many machines
+    asking, verdict, metrics_page, redis_counter, workloads_page   what each design's load needs alike
     <design>        who asks the design what, and what must hold
 
 `result` is the record all of them read or write, `cpu_clock` what a process cost, `manifest` the conditions of a run.
