@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from designs.rate_limiter.algorithms import ALGORITHMS
@@ -14,6 +14,7 @@ from tests.rate_limiter.traces import (
     PER_KEY,
     SECOND_US,
     START_US,
+    THOROUGH,
     Asked,
     Key,
     Move,
@@ -26,11 +27,10 @@ from tests.rate_limiter.traces import (
 )
 
 every_algorithm = pytest.mark.parametrize("algorithm", PER_KEY)
-thorough = settings(max_examples=40, deadline=None)
 
 
 @every_algorithm
-@thorough
+@THOROUGH
 @given(st.data())
 def test_what_is_admitted_keeps_to_the_bound_however_it_is_timed(algorithm: AlgorithmName, data: st.DataObject) -> None:
     limit = data.draw(limits(algorithm))
@@ -39,7 +39,7 @@ def test_what_is_admitted_keeps_to_the_bound_however_it_is_timed(algorithm: Algo
 
 
 @every_algorithm
-@thorough
+@THOROUGH
 @given(st.data())
 def test_a_client_that_always_wants_more_gets_its_rate(algorithm: AlgorithmName, data: st.DataObject) -> None:
     """Comes back when told, and gets at least rate x time - 1.
@@ -66,7 +66,7 @@ def test_a_client_that_always_wants_more_gets_its_rate(algorithm: AlgorithmName,
 
 
 @every_algorithm
-@thorough
+@THOROUGH
 @given(st.data())
 def test_a_refusal_and_a_look_change_nothing(algorithm: AlgorithmName, data: st.DataObject) -> None:
     """Two clients with the same admissions: one asks in between for more than there is, and reads. Both hear the same."""
@@ -82,7 +82,7 @@ def test_a_refusal_and_a_look_change_nothing(algorithm: AlgorithmName, data: st.
 
 
 @every_algorithm
-@thorough
+@THOROUGH
 @given(st.data())
 def test_a_cost_of_n_is_n_times_a_cost_of_one(algorithm: AlgorithmName, data: st.DataObject) -> None:
     limit = data.draw(limits(algorithm))
@@ -99,7 +99,7 @@ def test_a_cost_of_n_is_n_times_a_cost_of_one(algorithm: AlgorithmName, data: st
 
 
 @every_algorithm
-@thorough
+@THOROUGH
 @given(st.data())
 def test_what_remains_can_be_had_and_no_more(algorithm: AlgorithmName, data: st.DataObject) -> None:
     limit = data.draw(limits(algorithm))
@@ -115,7 +115,7 @@ def test_what_remains_can_be_had_and_no_more(algorithm: AlgorithmName, data: st.
 
 
 @every_algorithm
-@thorough
+@THOROUGH
 @given(st.data())
 def test_the_wait_is_tight_refused_one_microsecond_sooner_and_admitted_then(algorithm: AlgorithmName, data: st.DataObject) -> None:
     limit = data.draw(limits(algorithm))
@@ -140,7 +140,7 @@ def _assert_tight(key: Key, asked: Asked) -> None:
 
 
 @every_algorithm
-@thorough
+@THOROUGH
 @given(st.data())
 def test_forgetting_a_key_when_it_says_it_is_as_new_changes_no_answer(algorithm: AlgorithmName, data: st.DataObject) -> None:
     """So a store may expire it then, and not earlier: see the bound. Only a refusal leaves what was set before."""
@@ -155,7 +155,7 @@ def test_forgetting_a_key_when_it_says_it_is_as_new_changes_no_answer(algorithm:
 
 
 @every_algorithm
-@thorough
+@THOROUGH
 @given(st.data())
 def test_a_clock_that_goes_back_breaks_no_bound_and_locks_nobody_out_for_longer_than_it_went(
     algorithm: AlgorithmName, data: st.DataObject
@@ -180,7 +180,7 @@ def test_a_clock_that_goes_back_breaks_no_bound_and_locks_nobody_out_for_longer_
 
 
 @every_algorithm
-@thorough
+@THOROUGH
 @given(st.data())
 def test_a_rule_that_changes_leaves_nothing_negative_and_gives_nobody_what_they_have_used(
     algorithm: AlgorithmName, data: st.DataObject
@@ -204,7 +204,7 @@ def test_a_rule_that_changes_leaves_nothing_negative_and_gives_nobody_what_they_
 
 
 @pytest.mark.parametrize("algorithm", sorted(WITH_BURST))
-@thorough
+@THOROUGH
 @given(st.data())
 def test_a_rule_that_changes_its_rate_has_never_more_than_a_new_key(algorithm: AlgorithmName, data: st.DataObject) -> None:
     old, new = data.draw(limits(algorithm)), data.draw(limits(algorithm))
@@ -217,7 +217,7 @@ def test_a_rule_that_changes_its_rate_has_never_more_than_a_new_key(algorithm: A
 
 
 @every_algorithm
-@thorough
+@THOROUGH
 @given(st.data())
 def test_giving_back_what_was_just_taken_is_as_if_it_had_not_been_taken(algorithm: AlgorithmName, data: st.DataObject) -> None:
     limit = data.draw(limits(algorithm))
@@ -233,7 +233,7 @@ def test_giving_back_what_was_just_taken_is_as_if_it_had_not_been_taken(algorith
 
 
 @every_algorithm
-@thorough
+@THOROUGH
 @given(st.data())
 def test_giving_back_never_gives_more_than_was_taken(algorithm: AlgorithmName, data: st.DataObject) -> None:
     """However often, and however late. What is given back in a span may be taken again in it, and not a unit more."""

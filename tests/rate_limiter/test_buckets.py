@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from designs.rate_limiter.limits import Limit
-from tests.rate_limiter.traces import PER_KEY, SECOND_US, START_US, Asked, Key, limit_or_none, limits, moves, played, starts
+from tests.rate_limiter.traces import (
+    PER_KEY,
+    SECOND_US,
+    START_US,
+    THOROUGH,
+    Asked,
+    Key,
+    limit_or_none,
+    limits,
+    moves,
+    played,
+    starts,
+)
 
-thorough = settings(max_examples=100, deadline=None)
 
-
-@thorough
+@THOROUGH
 @given(st.data())
 def test_a_leaky_bucket_decides_as_a_token_bucket(data: st.DataObject) -> None:
     limit = data.draw(limits("token_bucket"))
@@ -22,7 +32,7 @@ def test_a_leaky_bucket_decides_as_a_token_bucket(data: st.DataObject) -> None:
         assert upside_down.ask(asked.at_us, asked.cost) == asked.decision
 
 
-@thorough
+@THOROUGH
 @given(st.data())
 def test_gcra_decides_as_a_token_bucket_where_its_gap_needs_no_rounding(data: st.DataObject) -> None:
     gap_us, burst = data.draw(st.integers(1, 10**9)), data.draw(st.integers(1, 1_000))
@@ -34,7 +44,7 @@ def test_gcra_decides_as_a_token_bucket_where_its_gap_needs_no_rounding(data: st
         assert other.ask(asked.at_us, asked.cost) == asked.decision
 
 
-@thorough
+@THOROUGH
 @given(st.data())
 def test_gcra_never_admits_what_a_token_bucket_would_refuse_had_it_admitted_the_same(data: st.DataObject) -> None:
     """The gap is rounded up, so GCRA is at most a little slower: its traces pass an exact bucket."""
@@ -66,7 +76,7 @@ def test_a_bucket_is_exact_where_gcra_loses_a_part_of_its_rate() -> None:
     assert got["gcra"] == 2 + 100_000 // 34
 
 
-@thorough
+@THOROUGH
 @given(st.data())
 def test_units_leave_a_leaky_queue_evenly_spaced_and_no_more_than_the_burst_wait(data: st.DataObject) -> None:
     limit = data.draw(limits("leaky_queue"))

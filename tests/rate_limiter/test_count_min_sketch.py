@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from designs.rate_limiter import sliding_window
 from designs.rate_limiter.count_min_sketch import CELLS, DEPTH, WIDTH, CountMinSketch, cells_of
 from designs.rate_limiter.limits import Limit
 from tests.rate_limiter.bounds import over_bound
-from tests.rate_limiter.traces import START_US, Key
+from tests.rate_limiter.traces import START_US, THOROUGH, Key
 
 PERIOD_US = 1_000
 LIMIT = Limit("sketch", 5, PERIOD_US, 5)
@@ -38,7 +38,7 @@ def test_a_key_has_one_counter_in_each_row() -> None:
     assert max(max(cells_of(str(number))) for number in range(1_000)) < CELLS
 
 
-@settings(max_examples=60, deadline=None)
+@THOROUGH
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 5), st.sampled_from([0, 0, 1, 333, PERIOD_US])), max_size=200))
 def test_no_key_is_ever_estimated_below_what_it_used_and_so_none_gets_more_than_its_bound(
     asked: list[tuple[int, int, int]],

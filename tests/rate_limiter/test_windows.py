@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from designs.rate_limiter.limits import AlgorithmName, Limit
 from tests.rate_limiter.bounds import most_in_a_period, over_bound
-from tests.rate_limiter.traces import SECOND_US, Key, admitted, limits, moves, played
+from tests.rate_limiter.traces import SECOND_US, THOROUGH, Key, admitted, limits, moves, played
 
 MINUTE_US = 60 * SECOND_US
 EDGE_US = 1_700_000_040_000_000  # a window of a minute begins here
@@ -70,7 +70,7 @@ def test_a_fixed_window_says_when_the_next_one_begins() -> None:
     assert key.ask(EDGE_US + 30 * SECOND_US).retry_after_us == 30 * SECOND_US
 
 
-@settings(max_examples=60, deadline=None)
+@THOROUGH
 @given(st.data())
 def test_a_log_is_in_order_and_never_longer_than_its_quota(data: st.DataObject) -> None:
     limit = data.draw(limits("sliding_log", max_quota=50))
@@ -80,7 +80,7 @@ def test_a_log_is_in_order_and_never_longer_than_its_quota(data: st.DataObject) 
         assert all(one <= other for one, other in pairwise(key.state))
 
 
-@settings(max_examples=60, deadline=None)
+@THOROUGH
 @given(st.data())
 def test_a_log_admits_whatever_keeps_its_bound(data: st.DataObject) -> None:
     """Refused is only what would have been too much: the log is exact to both sides."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from designs.rate_limiter.algorithms import ALGORITHMS
@@ -17,6 +18,9 @@ from designs.rate_limiter.limits import MAX_LOG, NEVER_SEEN, WITH_BURST, Algorit
 
 # A sketch decides by the functions of sliding_window; what is its own is in test_count_min_sketch.py.
 PER_KEY: tuple[AlgorithmName, ...] = tuple(name for name in ALGORITHMS if name != "sketch")
+
+# A busy machine draws slowly; that says nothing about a limiter.
+THOROUGH = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 START_US = 1_700_000_000_000_000
 SECOND_US, DAY_US = 1_000_000, 86_400 * 1_000_000

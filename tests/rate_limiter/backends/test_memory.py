@@ -6,14 +6,14 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from designs.rate_limiter.backends.memory import SHARED, MemoryLimitStore
 from designs.rate_limiter.ports import Demand
 from tests.rate_limiter.bounds import over_bound
 from tests.rate_limiter.limit_store_contract import LEASE_US, LIMIT_STORE_CONTRACT, StoreClock, demand, slot
-from tests.rate_limiter.traces import START_US
+from tests.rate_limiter.traces import START_US, THOROUGH
 
 
 @pytest.mark.parametrize("promise", LIMIT_STORE_CONTRACT)
@@ -57,7 +57,7 @@ def test_room_comes_back_when_keys_are_over_and_no_live_one_is_dropped_for_it() 
     asyncio.run(scene())
 
 
-@settings(max_examples=60, deadline=None)
+@THOROUGH
 @given(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 20_000_000)), max_size=120))
 def test_however_few_keys_there_is_room_for_no_key_gets_more_than_its_bound(asked: list[tuple[int, int]]) -> None:
     async def scene() -> None:

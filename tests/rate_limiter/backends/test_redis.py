@@ -69,7 +69,7 @@ def test_redis_keeps_the_promise(promise: str, redis_url: str) -> None:
     asyncio.run(run())
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(EITHER_WAY | FORWARD)
 def test_redis_answers_every_history_as_memory_does_to_the_last_microsecond(redis_url: str, history: Sequence[Step]) -> None:
     async def run() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from designs.rate_limiter.backends.memory import MemoryLimitStore
 from designs.rate_limiter.backends.sqlite import SqliteLimitStore
@@ -31,6 +31,7 @@ from tests.rate_limiter.limit_store_contract import (
     replayed,
     slot,
 )
+from tests.rate_limiter.traces import THOROUGH
 
 HOUR_US = 3_600 * 1_000_000
 
@@ -48,7 +49,7 @@ def test_sqlite_keeps_the_promise(promise: str, tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
-@settings(max_examples=60, deadline=None)
+@THOROUGH
 @given(EITHER_WAY | FORWARD)
 def test_sqlite_answers_every_history_as_memory_does_with_a_clock_that_never_goes_back(history: Sequence[Step]) -> None:
     """The file's time stands still where the clock goes back, if something was taken at the later time: so does the model's."""
