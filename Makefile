@@ -15,7 +15,7 @@ test: setup ## run the tests
 
 test-containers: setup ## the backends' tests on Redis, Kafka and Cassandra in containers (needs Docker)
 	@env -u REDIS_URL -u KAFKA_BOOTSTRAP -u CASSANDRA_HOSTS CI=1 TEST_SERVERS=containers .venv/bin/python -m pytest \
-	  tests/url_shortener/backends tests/building_blocks/test_kafka_topics.py tests/building_blocks/test_kafka_group.py
+	  tests/url_shortener/backends tests/rate_limiter/backends tests/building_blocks/test_kafka_topics.py tests/building_blocks/test_kafka_group.py
 
 up: setup ## the full stack in Docker: Redis, Kafka, Cassandra and the designs on them: make up [OBSERVE=1] [LOAD=1]
 	@$(DESIGNS) up $(if $(OBSERVE),--observe) $(if $(LOAD),--load)

@@ -115,9 +115,13 @@ def test_the_door_of_envoy_is_where_the_published_port_leads() -> None:
         assert {"source": "grpc_key", "target": "rate_limiter_grpc_key"} in limiter["secrets"]
 
 
-def test_the_design_that_is_loaded_has_a_locust_file() -> None:
-    assert (ROOT / "loadtests" / VARIABLES["LOAD_DESIGN"] / "locustfile.py").exists()
-    assert VARIABLES["LOAD_DESIGN"] in DESIGN_PROFILES
+def test_each_design_can_be_the_one_that_is_loaded() -> None:
+    assert VARIABLES["LOAD_DESIGN"] in DESIGNS
+    for design in DESIGNS:
+        assert (ROOT / "loadtests" / design / "locustfile.py").exists()
+    for loading in ("locust", "locust-worker"):
+        assert SERVICES[loading]["environment"]["LOAD_DESIGN"] == VARIABLES["LOAD_DESIGN"]
+        assert "loadtests/$$LOAD_DESIGN/locustfile.py" in SERVICES[loading]["command"][2]
 
 
 def test_what_starts_without_being_asked_for_fits_into_4_gigabytes() -> None:
