@@ -413,15 +413,20 @@ _LIMITS: dict[AlgorithmName, tuple[Limit, Limit]] = {
 }
 _forward = st.sampled_from([0, 0, 0, 1, 999, 1_714, 1_715, 2_999, 3_000, 3_001, 11_999, PERIOD_US, 30_000]) | st.integers(0, 30_000)
 _either_way = _forward | st.sampled_from([-1, -3_000, -PERIOD_US, -3_600 * SECOND_US])
-_one = st.builds(
-    lambda name, item, changed, cost, shadow: Demand(bucket_of("api", name, name), item, _LIMITS[name][changed], cost, shadow),
-    st.sampled_from(ALGORITHM_NAMES),
-    st.sampled_from(["a", "b"]),
-    st.sampled_from([0, 0, 0, 1]),
-    st.sampled_from([0, 1, 1, 1, 2, 3, 4, 5]),
-    st.sampled_from([False, False, False, True]),
-)
-_demands = st.lists(_one, min_size=1, max_size=4, unique_by=lambda each: each.key)
+
+
+def _demands(names: list[AlgorithmName]) -> st.SearchStrategy[list[Demand]]:
+    one = st.builds(
+        lambda name, item, changed, cost, shadow: Demand(bucket_of("api", name, name), item, _LIMITS[name][changed], cost, shadow),
+        st.sampled_from(names),
+        st.sampled_from(["a", "a", "b"]),
+        st.sampled_from([0, 0, 1]),
+        st.sampled_from([0, 1, 1, 1, 2, 3, 4, 5]),
+        st.sampled_from([False, False, False, True]),
+    )
+    return st.lists(one, min_size=1, max_size=4, unique_by=lambda each: each.key)
+
+
 _slots = st.lists(
     st.builds(
         lambda item, most, shadow: SlotDemand(bucket_of("api", "concurrency", "rule"), item, Slots(most, 5_000), shadow),
@@ -436,19 +441,22 @@ _slots = st.lists(
 _tokens = st.sampled_from(["t1", "t2", "t3"])
 
 
-_rates = (
-    st.tuples(st.sampled_from(["take", "take", "take", "take", "peek", "give_back"]), st.tuples(_demands)),
-    st.tuples(st.sampled_from(["take", "take", "take", "peek", "give_back", "reset"]), st.tuples(_demands)),
-)
 _of_slots = st.tuples(st.sampled_from(["acquire", "acquire", "renew", "release"]), st.tuples(_slots, _tokens))
 
 
-def _steps(waits: st.SearchStrategy[int], *verbs: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Step]]:
-    return st.lists(st.builds(lambda wait_us, step: (wait_us, *step), waits, st.one_of(*verbs)), max_size=40)
+def _steps(waits: st.SearchStrategy[int], *others: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Step]]:
+    """Of a few algorithms each, so that their keys are met often; and of all of them in many."""
+
+    def of(names: list[AlgorithmName]) -> st.SearchStrategy[list[Step]]:
+        verbs = st.sampled_from(["take", "take", "take", "take", "take", "peek", "give_back", "give_back", "reset"])
+        rates = st.tuples(verbs, st.tuples(_demands(names)))
+        return st.lists(st.builds(lambda wait_us, step: (wait_us, *step), waits, st.one_of(rates, rates, *others)), max_size=40)
+
+    return st.lists(st.sampled_from(ALGORITHM_NAMES), min_size=1, max_size=3, unique=True).flatmap(of)
 
 
 # Whether a lease that had ended is there again when the clock goes back is left to the store; a limit of a rate has to be exact.
-EITHER_WAY, FORWARD = _steps(_either_way, *_rates), _steps(_forward, *_rates, _of_slots)
+EITHER_WAY, FORWARD = _steps(_either_way), _steps(_forward, _of_slots)
 
 
 async def replayed(store: LimitStore, clock: StoreClock, history: Sequence[Step]) -> list[Any]:

@@ -64,6 +64,16 @@ def test_a_sliding_window_weighs_the_window_before_by_what_of_it_lies_within_a_p
     assert key.read(EDGE_US + MINUTE_US).remaining == 10
 
 
+@pytest.mark.parametrize("algorithm", ["fixed_window", "sliding_window", "sliding_log"])
+def test_what_was_used_in_a_later_window_stays_used_when_the_clock_goes_back(algorithm: AlgorithmName) -> None:
+    key = Key(Limit(algorithm, 5, MINUTE_US, 5))
+    assert key.ask(EDGE_US, 5).allowed
+    refused = key.ask(EDGE_US - 1)
+    assert not refused.allowed
+    assert refused.retry_after_us is not None
+    assert MINUTE_US < refused.retry_after_us <= MINUTE_US * 6 // 5 + 1
+
+
 def test_a_fixed_window_says_when_the_next_one_begins() -> None:
     key = Key(Limit("fixed_window", 2, MINUTE_US, 2))
     assert key.ask(EDGE_US + 20 * SECOND_US, 2).reset_after_us == 40 * SECOND_US
