@@ -33,7 +33,7 @@ def bound(evidence: Evidence) -> SafetyCheck:
         leased = max(leased, allowance)
         found = [(each, asks) for asks, each in _excesses(evidence, count, allowance)]
         over += [(count, each, asks) for each, asks in found]
-        if not found and count.admitted:
+        if not found and sum(ask.cost for ask in count.admitted) > count.limit.capacity:
             all_of_it = excess(count.limit, _intervals(count.admitted), count.given_back, allowance, evidence.promises.clock)
             by_a_loss += all_of_it.units if all_of_it is not None else 0
     degraded = [ask for ask in evidence.asks if ask.f == "check" and ask.degraded and ask.allowed]
@@ -59,6 +59,8 @@ def bound(evidence: Evidence) -> SafetyCheck:
 
 def _excesses(evidence: Evidence, count: Count, allowance: int) -> Iterator[tuple[list[Ask], Excess]]:
     limit, clock = count.limit, evidence.promises.clock
+    if sum(ask.cost for ask in count.admitted) <= limit.capacity and limit.algorithm != "leaky_queue":
+        return  # no span holds more than all of it
     for admitted, given_back in evidence.stretches(count):
         found = excess(limit, _intervals(admitted), given_back, allowance, clock)
         if found is None and limit.algorithm == "leaky_queue":
