@@ -171,6 +171,16 @@ async def a_limit_that_was_changed_leaves_nothing_negative(store: LimitStore, cl
         assert (await store.take([replace(smaller, cost=2)])).allowed is False
 
 
+async def a_bucket_of_another_rate_keeps_whole_units_and_gives_no_part_of_one(store: LimitStore, clock: StoreClock) -> None:
+    buckets: Sequence[AlgorithmName] = ("token_bucket", "leaky_bucket")
+    for algorithm in buckets:
+        one = demand(algorithm)
+        await store.take([replace(one, cost=5)])
+        clock.us += 18 * SECOND_US  # one and a half come back
+        await store.take([one])
+        assert await remaining(store, [replace(one, limit=Limit(algorithm, 7, MINUTE_US, 5))]) == [0]
+
+
 # -- several limits ------------------------------------------------------------------------------------------------------------
 
 
@@ -375,6 +385,7 @@ LIMIT_STORE_CONTRACT: dict[str, Check] = {
         of_many_at_once_exactly_the_limit_passes,
         a_limit_of_one_a_day_and_one_of_a_million_a_second_are_exact,
         a_limit_that_was_changed_leaves_nothing_negative,
+        a_bucket_of_another_rate_keeps_whole_units_and_gives_no_part_of_one,
         several_limits_are_taken_together_and_each_answers,
         when_one_refuses_none_is_taken_whichever_it_is,
         the_order_of_the_limits_does_not_matter,
