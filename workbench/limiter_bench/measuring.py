@@ -23,7 +23,6 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from redis.exceptions import RedisError
 
 from loadtests.generator.placement import held_to
 from workbench.bench import BenchFailed
@@ -284,6 +283,8 @@ def all_answers(workers: Sequence[Worker]) -> list[dict[str, Any]]:
 @contextlib.contextmanager
 def _apart(peer: str, found: dict[Candidate, Figures], candidate: Candidate | None = None) -> Iterator[None]:
     """What fails is noted for this candidate, or for all of this peer, and the others go on."""
+    from redis.exceptions import RedisError
+
     try:
         yield
     except (PeerFailed, RedisError) as error:
