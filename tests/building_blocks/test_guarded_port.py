@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from designs.building_blocks.guarded_port import GuardedPort
+from designs.building_blocks.circuit_breaker import CircuitBreaker
+from designs.building_blocks.guarded_port import GuardedPort, Patience
 from tests.virtual_time import now_s, run
 
 
@@ -118,3 +119,70 @@ def test_what_is_not_guarded_is_as_it_was() -> None:
     assert run(guarded.port.unguarded()) == "at last"
     assert run(guarded.port.work(1)) == 1
     assert guarded.port.capacity == 3
+
+
+# -- patience ---------------------------------------------------------------------------------------------------------------------
+
+
+class Waiting:
+    """A server that callers have a second's patience with, and a breaker that opens after two failures."""
+
+    def __init__(self, *, breaker: bool = True) -> None:
+        self.server, self.heard = Server(), list[bool]()
+        self.breaker = CircuitBreaker(now_s, failures=2, open_s=5.0) if breaker else None
+        self.patience = Patience("The library", 1.0, self.breaker, lambda error: isinstance(error, Down), self.heard.append)
+        self.port = self.patience.guard(self.server, ["work"], lambda sentence, maybe: Late(sentence, maybe))
+
+    async def said(self) -> tuple[str, bool]:
+        with pytest.raises(Late) as late:
+            await self.port.work(7)
+        sentence, may_have_happened = late.value.args
+        return sentence, may_have_happened
+
+
+LATE = ("The library did not answer work within 1 s", True)
+LEFT_ALONE = ("The library failed lately and is left alone for now", False)
+
+
+def test_after_some_late_answers_the_next_are_spared_the_wait_and_know_that_nothing_happened() -> None:
+    async def scene() -> None:
+        waiting = Waiting()
+        waiting.server.takes_s = 100
+        assert [await waiting.said() for _ in range(2)] == [LATE] * 2
+        assert [await waiting.said() for _ in range(3)] == [LEFT_ALONE] * 3
+        assert now_s() == 2
+        assert waiting.heard == [False, False]
+
+    run(scene())
+
+
+def test_without_a_breaker_every_call_waits_its_second() -> None:
+    async def scene() -> None:
+        waiting = Waiting(breaker=False)
+        waiting.server.takes_s = 100
+        assert [await waiting.said() for _ in range(4)] == [LATE] * 4
+        assert now_s() == 4
+        waiting.patience.probed(True, 0.1)
+        assert waiting.heard == [False] * 4
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("well", "took_s", "state"), [(True, 0.9, "closed"), (True, 1.1, "open"), (False, 0.1, "open")], ids=["well", "late", "gone"]
+)
+def test_a_look_at_the_server_closes_the_breaker_where_no_request_comes_to_do_it(well: bool, took_s: float, state: str) -> None:
+    async def scene() -> None:
+        waiting = Waiting()
+        assert waiting.breaker is not None
+        waiting.server.error = Down()
+        for _ in range(2):
+            with pytest.raises(Down):
+                await waiting.port.work(7)
+        waiting.patience.probed(True, 0.1)
+        assert waiting.breaker.state == "open", "not before its time"
+        await asyncio.sleep(5)
+        waiting.patience.probed(well, took_s)
+        assert waiting.breaker.state == state
+
+    run(scene())

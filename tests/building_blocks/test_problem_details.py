@@ -114,3 +114,8 @@ def test_a_problem_is_an_exception_with_its_detail_as_message() -> None:
     problem: Any = Problem(599, "odd", "an odd one")
     assert str(problem) == "an odd one"
     assert problem.document()["title"] == "Error"
+
+
+def test_a_problem_that_somebody_else_has_defined_keeps_the_uri_it_has_there() -> None:
+    assert Problem(409, "edition-exists", "").document()["type"] == "/problems/edition-exists"
+    assert Problem(429, "https://example.org/problems#slow-down", "").document()["type"] == "https://example.org/problems#slow-down"
