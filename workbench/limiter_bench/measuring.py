@@ -23,7 +23,6 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-
 from loadtests.generator.placement import held_to
 from workbench.bench import BenchFailed
 from workbench.embedded_redis import EmbeddedRedis

@@ -17,8 +17,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import redis
-
 Command: TypeAlias = tuple[bytes, ...]
 
 END_OF_CAPTURE = b"the end of what was watched"
@@ -56,6 +54,8 @@ class Meter:
     """Two connections of its own to the server that is measured: one that asks, and one that watches."""
 
     def __init__(self, url: str) -> None:
+        import redis
+
         self._redis = redis.Redis.from_url(url, socket_timeout=30.0)
         self._watcher = redis.Redis.from_url(url, socket_timeout=30.0)
 
