@@ -8,11 +8,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from starlette.types import Scope
+
 from designs.rate_limiter.algorithms import ALGORITHMS
 from designs.rate_limiter.backends.memory import MemoryLimitStore
 from designs.rate_limiter.fixed_window import end_of_window
 from designs.rate_limiter.limits import NEVER_SEEN, Decision
 from designs.rate_limiter.ports import Demand, Taken
+from designs.rate_limiter.route_templates import RouteTemplates
 from designs.rate_limiter.rules import Rule
 from tests.rate_limiter.traces import SECOND_US, Key
 
@@ -153,3 +156,10 @@ class LruStore(MemoryLimitStore):
 def joined_item(rule: Rule, descriptor: Mapping[str, str]) -> str:
     """Values joined by what may be in them: ("a:b", "c") and ("a", "b:c") are one client."""
     return ":".join(descriptor[key] for key in rule.match)
+
+
+class WholePathTemplates(RouteTemplates):
+    """Keys on the path: each id is a route of its own, and whoever makes paths up is never limited."""
+
+    def template_of(self, scope: Scope) -> str:
+        return str(scope["path"])

@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from designs.rate_limiter.backends.memory import MemoryLimitStore
 from designs.rate_limiter.limits import Limit
 from designs.rate_limiter.ports import LimitStore
+from designs.rate_limiter.route_templates import RouteTemplates, routes_of
 from designs.rate_limiter.rules import Rule, item_of
 from tests.known_bad.rate_limiter import (
     ClientClockStore,
@@ -23,6 +28,7 @@ from tests.known_bad.rate_limiter import (
     LruStore,
     ProcessDied,
     RepeatedMemberKey,
+    WholePathTemplates,
     WholeSecondKey,
     joined_item,
 )
@@ -175,3 +181,16 @@ def test_values_joined_by_what_may_be_in_them_are_one_client() -> None:
     one, other = {"user": "a:b", "tenant": "c"}, {"user": "a", "tenant": "b:c"}
     assert joined_item(rule, one) == joined_item(rule, other)
     assert item_of(rule, one) != item_of(rule, other)
+
+
+def test_a_key_of_the_whole_path_is_a_limit_for_each_id() -> None:
+    async def nothing(request: Request) -> Response:
+        raise AssertionError("nobody asks")
+
+    app = Starlette(routes=[Route("/users/{user}", nothing)])
+    asked = [{"type": "http", "method": "GET", "path": path, "headers": []} for path in ("/users/1", "/users/2", "/made/up")]
+    kept = {templates: {templates(routes_of(app)).template_of(scope) for scope in asked} for templates in TEMPLATES}
+    assert kept == {RouteTemplates: {"/users/{user}", "unmatched"}, WholePathTemplates: {"/users/1", "/users/2", "/made/up"}}
+
+
+TEMPLATES = (RouteTemplates, WholePathTemplates)
