@@ -10,8 +10,8 @@ import orjson
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from designs.building_blocks.api_keys import let_operator_in, owner_of
-from designs.building_blocks.problem_details import MEDIA_TYPE, Problem
-from designs.rate_limiter.headers import Headers, limits_of, problem_of, status_of
+from designs.building_blocks.problem_details import Problem
+from designs.rate_limiter.headers import Headers, problem_of, status_of
 from designs.rate_limiter.limiter import Limiter, Verdict
 from designs.rate_limiter.limits import Limit, Slots
 from designs.rate_limiter.ports import NotKept, StoreError
@@ -29,9 +29,7 @@ from designs.rate_limiter.schemas import (
     Slot,
     VerdictOut,
 )
-
-JSON = (b"content-type", b"application/json")
-PROBLEM_JSON = (b"content-type", MEDIA_TYPE.encode())
+from designs.rate_limiter.told import document_of, told
 
 
 class Services(Protocol):
@@ -77,7 +75,7 @@ admin = APIRouter(prefix="/v1", tags=["operator"], dependencies=[Depends(operato
 async def check(body: Check, have: Have) -> Response:
     """Count a request, and say whether it may pass. All limits that apply are counted, or none."""
     _known(have, body.domain)
-    return told(have, await have.limiter.check(body.request(body.cost)))
+    return _response(have, await have.limiter.check(body.request(body.cost)))
 
 
 @api.post("/check/batch", responses={200: {"model": BatchOut}}, response_class=Response)
@@ -90,7 +88,7 @@ async def check_batch(body: CheckBatch, have: Have) -> Response:
             return {"status": 404, "problem": _no_such_domain(item.domain).document()}
         verdict = await have.limiter.check(item.request(item.cost))
         if verdict.allowed:
-            return {"status": 200, "verdict": _document(verdict)}
+            return {"status": 200, "verdict": document_of(verdict)}
         return {"status": status_of(verdict), "problem": problem_of(verdict, with_shadows=True).document()}
 
     items = await asyncio.gather(*(one(item) for item in body.items))
@@ -102,7 +100,9 @@ async def peek(body: Peek, have: Have) -> Response:
     """What a check would be told now. Counts nothing, and the answer is 200 either way."""
     _known(have, body.domain)
     verdict = await have.limiter.peek(body.request(body.cost))
-    return _response(200, orjson.dumps(_document(verdict)), JSON, have.tell(verdict))
+    response = Response(orjson.dumps(document_of(verdict)), media_type="application/json")
+    response.raw_headers += have.tell(verdict)
+    return response
 
 
 @api.post("/refund", status_code=204)
@@ -116,7 +116,7 @@ async def refund(body: Check, have: Have) -> None:
 async def acquire(body: Slot, have: Have) -> Response:
     """A slot of each concurrency limit that applies, or of none. The same token again renews."""
     _known(have, body.domain)
-    return told(have, await have.limiter.acquire(body.request(), body.token))
+    return _response(have, await have.limiter.acquire(body.request(), body.token))
 
 
 @api.post("/renew", responses={409: {"description": "a lease had run out: the slot may be somebody else's by now"}})
@@ -153,27 +153,11 @@ async def rules(have: Have) -> RulesOut:
     return RulesOut(version=found.version, mode=found.mode, reloads=have.rule_file.reloads, domains=domains)
 
 
-def told(have: Services, verdict: Verdict) -> Response:
-    """A verdict as an answer."""
-    if verdict.allowed:
-        return _response(200, orjson.dumps(_document(verdict)), JSON, have.tell(verdict))
-    problem = problem_of(verdict, with_shadows=True)
-    return _response(problem.status, problem.body(), PROBLEM_JSON, have.tell(verdict))
-
-
-def _response(status: int, body: bytes, kind: tuple[bytes, bytes], headers: Headers) -> Response:
+def _response(have: Services, verdict: Verdict) -> Response:
+    status, headers, body = told(have, verdict)
     response = Response(body, status)
-    response.raw_headers = [kind, (b"content-length", b"%d" % len(body)), *headers]
+    response.raw_headers = headers
     return response
-
-
-def _document(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "allowed": verdict.allowed,
-        "degraded": verdict.degraded,
-        "delay_us": verdict.delay_us,
-        "limits": limits_of(verdict, with_shadows=True),
-    }
 
 
 def _known(have: Services, domain: str) -> None:

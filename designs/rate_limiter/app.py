@@ -1,4 +1,4 @@
-"""The ASGI application of one replica: routes, error documents and middleware."""
+"""The ASGI application of one replica: routes, error documents, middleware, and the hot path in front of the routes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from designs.building_blocks.problem_details import install
 from designs.building_blocks.telemetry import Telemetry, Timing, traces_for
 from designs.rate_limiter import api
 from designs.rate_limiter.assembly import assemble
+from designs.rate_limiter.check_path import CheckPath
 from designs.rate_limiter.knobs import LimiterKnobs
 from designs.rate_limiter.load_shedder import LoadShedder, by_key
 from designs.rate_limiter.operations import operations
@@ -48,7 +49,7 @@ def create_app(knobs: LimiterKnobs, settings: LimiterSettings, clock_us: Callabl
     install(app, api.PROBLEMS)
     for router in (operations, api.api, api.admin):
         app.include_router(router)
-    timing = Timing(app, telemetry.http_seconds)
+    timing = Timing(CheckPath(app, replica), telemetry.http_seconds)
     limited = BodyLimit(timing, BODY_LIMIT_BYTES)
     served: ConcurrencyLimit | LoadShedder
     if knobs.shed == "priority":

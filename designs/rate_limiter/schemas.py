@@ -11,13 +11,15 @@ from designs.rate_limiter.limiter import Request
 
 MAX_BATCH = 100
 MAX_ENTRIES = 16
+MAX_KEY_CHARS, MAX_VALUE_CHARS, MAX_TIER_CHARS = 64, 512, 64
 MAX_COST = 1_000_000_000
 
-# No control characters: what is counted shows up in the store's tools, and in the log of whoever looks.
-_TEXT = r"^[^\x00-\x1f\x7f-\x9f]+$"
+# What is counted shows up in the store's tools, and in the log of whoever looks.
+NO_CONTROL = r"[^\x00-\x1f\x7f-\x9f]"
+_TEXT = rf"^{NO_CONTROL}+$"
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Key = Annotated[str, Field(min_length=1, max_length=64, pattern=_TEXT)]
-Value = Annotated[str, Field(min_length=1, max_length=512, pattern=_TEXT)]
+Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY_CHARS, pattern=_TEXT)]
+Value = Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS, pattern=_TEXT)]
 
 _EXAMPLE: JsonDict = {
     "domain": "demo",
@@ -36,7 +38,9 @@ class Asked(Body):
 
     domain: Name
     descriptor: dict[Key, Value] = Field(min_length=1, max_length=MAX_ENTRIES)
-    tier: str = Field(default="", max_length=64, description="chooses among the tiers of a rule; one it does not know has none")
+    tier: str = Field(
+        default="", max_length=MAX_TIER_CHARS, description="chooses among the tiers of a rule; one it does not know has none"
+    )
 
     def request(self, cost: int = 1) -> Request:
         return Request(self.domain, self.descriptor, self.tier, cost)
