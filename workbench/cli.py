@@ -604,8 +604,9 @@ def _running(chosen: Design, turned: Knobs, **options: Any) -> RunningDesign:
 
 
 def _introduce(running: RunningDesign) -> None:
-    for url in running.urls:
-        say(f"service   {url}")
+    for spec in running.specs:
+        for url in (*([spec.url] if spec.role == "service" and spec.url else []), *spec.other_urls):
+            say(f"service   {url}")
     if running.api_key:
         say(f"api key   {running.api_key}")
     say(f"data      {running.data_dir}")
