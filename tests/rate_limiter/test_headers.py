@@ -150,6 +150,15 @@ def test_retry_after_is_whole_seconds_rounded_up_on_a_refusal_that_can_pass_and_
                 assert int(told[name]) <= after_s + (1_000 if name.startswith("x-") else 0)
 
 
+@given(rules(allowed=True, shadow=False), rules(allowed=False, shadow=False))
+def test_no_window_ends_later_than_a_client_is_told_to_come_back(passing: RuleDecision, refusing: RuleDecision) -> None:
+    """A limit of a day that has plenty left says nothing of tomorrow to who has to wait for a second."""
+    verdict = Verdict(False, (passing, refusing))
+    after_s = retry_after_s_of(verdict)
+    assume(after_s is not None)
+    assert all(state.get("t", 0) <= after_s for _, state in parsed(fields(verdict)["ratelimit"]))
+
+
 @given(verdicts())
 def test_the_older_families_tell_of_one_rule_and_the_reset_is_seconds_in_one_and_an_epoch_in_the_other(verdict: Verdict) -> None:
     shown = [rule for rule in verdict.rules if not rule.shadow]
