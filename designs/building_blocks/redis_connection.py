@@ -22,11 +22,11 @@ Client: TypeAlias = Any
 REDIS_ERRORS = (RedisError, OSError, TimeoutError, RuntimeError)
 
 
-def connect(url: str, timeout_s: float) -> Client:
+def connect(url: str, timeout_s: float, max_connections: int = MAX_CONNECTIONS) -> Client:
     """A client that waits `timeout_s` at most and never retries by itself: retries belong to one layer only."""
     pool = aioredis.BlockingConnectionPool.from_url(
         url,
-        max_connections=MAX_CONNECTIONS,
+        max_connections=max_connections,
         timeout=timeout_s,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,

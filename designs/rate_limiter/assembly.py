@@ -48,6 +48,7 @@ def assemble(knobs: LimiterKnobs, settings: LimiterSettings, telemetry: Telemetr
         breakers=stores.breakers,
         dependencies={stores.server.name: stores.server},
         probes={stores.server.name: stores.probe},
+        before=[stores.warm_up],
         background=[telemetry.loop_lag.watch, rule_file.watch, lambda: keep_watch(stores.server, stores.probe)],
         close=[stores.close],
     )

@@ -46,6 +46,7 @@ class Replica:
     breakers: dict[str, CircuitBreaker] = field(default_factory=dict)
     dependencies: dict[str, Dependency] = field(default_factory=dict)
     probes: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    before: list[Callable[[], Any]] = field(default_factory=list)  # before the first request
     background: list[Callable[[], Any]] = field(default_factory=list)  # coroutine functions that run as long as the replica
     close: list[Callable[[], Any]] = field(default_factory=list)
 
@@ -54,9 +55,8 @@ class Replica:
 async def running(replica: Replica) -> AsyncIterator[None]:
     """Start what runs beside the requests; at the end take no more calls, then close."""
     log.info("starting", settings=redacted(replica.settings), knobs=replica.knobs.model_dump())
-    # Before the first request: what a connection takes to come about would be charged to its deadline.
-    for probe in replica.probes.values():
-        await probe()
+    for prepare in replica.before:
+        await prepare()
     try:
         if replica.start_envoy is not None:
             replica.envoy = await replica.start_envoy()

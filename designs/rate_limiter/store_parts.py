@@ -5,12 +5,14 @@
     redis         one Redis, shared by all
     local_lease   units leased from Redis in blocks and spent here; the deadline is on the leasing
 
-Each call has `deadline_ms`. After five failures in ten seconds the store is left alone for a second, and then asked by one request
-or by the watch, whichever comes first.
+Each call has `deadline_ms`, with the wait for its turn in it. While more wait than can have theirs in time, whoever comes is
+answered without the store at once, and that is no failure of the store. After five failures in ten seconds it is left alone for a
+second, and then asked by one request or by the watch, whichever comes first.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +31,10 @@ from designs.rate_limiter.settings import LimiterSettings
 
 VERBS = ("take", "peek", "give_back", "reset", "acquire", "renew", "release")
 CALLS = "calls"  # signal of the store
+# Calls of the store under way, each on a connection of its own. One process keeps no more of them busy, and to make a connection
+# takes it as long as several decisions: who comes in a crowd waits less for one that is there.
+AT_ONCE = 16
+DECISION_MS = 1.0  # of this process's time: so many may wait their turn as it can decide within the deadline
 
 
 class StoreParts:
@@ -48,7 +54,15 @@ class StoreParts:
         self.lease: Any = None
         breaker = CircuitBreaker(time.monotonic) if knobs.breaker == "on" else None
         self.breakers = {"store": breaker} if breaker is not None else {}
-        self._patience = Patience(_NAMES[knobs.store], knobs.deadline_ms / 1000, breaker, _is_outage, self._heard)
+        self._patience = Patience(
+            _NAMES[knobs.store],
+            knobs.deadline_ms / 1000,
+            breaker,
+            _is_outage,
+            self._heard,
+            AT_ONCE,
+            int(knobs.deadline_ms / DECISION_MS),
+        )
         self._plain: Any = self._opened(knobs, settings, clock_us)
         slowed = hooks.slowed(self._plain, VERBS) if hooks is not None else self._plain
         timed = telemetry.timed_port(slowed, "redis" if knobs.needs_redis else knobs.store, VERBS)
@@ -77,7 +91,8 @@ class StoreParts:
         from designs.rate_limiter.backends.redis import RedisLimitStore
 
         # The guard gives up first: the driver's own time-out is for pings, and for what is left of a call that was given up.
-        client = connect(settings.redis_url.get_secret_value(), max(PROBE_WITHIN_S, knobs.deadline_ms / 1000))
+        waits_s = max(PROBE_WITHIN_S, knobs.deadline_ms / 1000)
+        client = connect(settings.redis_url.get_secret_value(), waits_s, max_connections=AT_ONCE)
         return RedisLimitStore(client, clock_us if knobs.clock == "client" else None)
 
     def _heard(self, well: bool) -> None:
@@ -94,6 +109,12 @@ class StoreParts:
             well = False
         self._patience.probed(well, time.monotonic() - began_s)
         self.server.probed(well)
+
+    async def warm_up(self) -> None:
+        """Before the first request: what a connection takes to come about would be charged to a decision's deadline."""
+        await self.probe()
+        if not self.server.degraded:
+            await asyncio.gather(*(self.probe() for _ in range(AT_ONCE - 1)))
 
     async def close(self) -> None:
         await (self.lease or self.store).close()

@@ -186,3 +186,75 @@ def test_a_look_at_the_server_closes_the_breaker_where_no_request_comes_to_do_it
         assert waiting.breaker.state == state
 
     run(scene())
+
+
+# -- a crowd ----------------------------------------------------------------------------------------------------------------------
+
+
+class Crowd:
+    """A server that two callers use at once while some wait; each has a second's patience."""
+
+    def __init__(self, *, takes_s: float, waiting: int) -> None:
+        self.server, self.heard = Server(), list[bool]()
+        self.server.takes_s = takes_s
+        patience = Patience("The library", 1.0, None, lambda error: isinstance(error, Down), self.heard.append, 2, waiting)
+        self.port = patience.guard(self.server, ["work"], lambda sentence, maybe: Late(sentence, maybe))
+        self.ended: list[tuple[float, str]] = []
+
+    async def come(self, callers: int) -> list[tuple[float, str]]:
+        """When each call ended, and how."""
+        await asyncio.gather(*(self._call() for _ in range(callers)))
+        return self.ended
+
+    async def _call(self) -> None:
+        try:
+            await self.port.work(7)
+        except Late as late:
+            self.ended.append((round(now_s(), 3), late.args[0]))
+        else:
+            self.ended.append((round(now_s(), 3), "done"))
+
+
+FULL = "too many wait for The library here already"
+
+
+def test_a_crowd_takes_turns_and_who_could_not_have_one_in_time_does_not_wait() -> None:
+    async def scene() -> None:
+        crowd = Crowd(takes_s=0.4, waiting=2)
+        assert await crowd.come(6) == [(0, FULL)] * 2 + [(0.4, "done")] * 2 + [(0.8, "done")] * 2
+        assert crowd.heard == [True] * 4
+        crowd.ended.clear()
+        assert await crowd.come(2) == [(1.2, "done")] * 2, "and the room is free again"
+
+    run(scene())
+
+
+def test_who_had_a_turn_too_late_says_nothing_of_the_server() -> None:
+    async def scene() -> None:
+        crowd = Crowd(takes_s=0.4, waiting=4)
+        late = (1.0, LATE[0])
+        assert await crowd.come(6) == [(0.4, "done")] * 2 + [(0.8, "done")] * 2 + [late] * 2
+        assert crowd.heard == [True] * 4
+
+    run(scene())
+
+
+def test_of_a_server_that_is_silent_those_tell_who_had_their_turn() -> None:
+    async def scene() -> None:
+        crowd = Crowd(takes_s=100, waiting=4)
+        assert await crowd.come(6) == [(1.0, LATE[0])] * 6, "and nobody waits for longer than the deadline"
+        assert crowd.heard == [False] * 2
+
+    run(scene())
+
+
+def test_a_caller_who_is_cancelled_while_it_waits_gives_its_place_back() -> None:
+    async def scene() -> None:
+        crowd = Crowd(takes_s=0.4, waiting=1)
+        tasks = [asyncio.create_task(crowd._call()) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        tasks[2].cancel()
+        await asyncio.sleep(0)
+        assert await crowd.come(1) == [(0.4, "done")] * 2 + [(0.8, "done")]
+
+    run(scene())

@@ -11,7 +11,9 @@ import httpx2
 import pytest
 
 from designs.building_blocks.problem_details import MEDIA_TYPE
+from designs.rate_limiter.api import BATCH_AT_ONCE
 from designs.rate_limiter.app import BODY_LIMIT_BYTES
+from designs.rate_limiter.limiter import Limiter, Verdict
 from designs.rate_limiter.schemas import MAX_BATCH, MAX_ENTRIES
 from tests.rate_limiter.service import CALLER, OPERATOR, TestReplica, knobs, rule, running_replica
 from tests.scenes import Clock
@@ -176,6 +178,25 @@ def test_a_batch_of_one_key_admits_exactly_the_limit(tmp_path: Path) -> None:
         assert sum(item["status"] == 200 for item in answer.json()["items"]) == 37
 
     play(scene, tmp_path, rule("per-user", burst=37))
+
+
+def test_of_a_batch_only_some_wait_for_the_store_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way = [0, 0]  # now, and at most
+
+    async def slow(*_: object) -> Verdict:
+        under_way[0] += 1
+        under_way[1] = max(under_way)
+        await asyncio.sleep(0)
+        under_way[0] -= 1
+        return Verdict(True)
+
+    async def scene(replica: TestReplica, _: Clock) -> None:
+        monkeypatch.setattr(Limiter, "check", slow)
+        answer = await replica.batch(*[{"descriptor": {"user": "u1"}}] * MAX_BATCH)
+        assert [item["status"] for item in answer.json()["items"]] == [200] * MAX_BATCH
+        assert under_way == [0, BATCH_AT_ONCE]
+
+    play(scene, tmp_path, rule("per-user"))
 
 
 def test_a_peek_says_what_a_check_would_be_told_and_counts_nothing(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from designs.building_blocks.knobs import KnobError, knob_table
 from designs.rate_limiter import app as app_module
 from designs.rate_limiter.app import create_app
 from designs.rate_limiter.knobs import LimiterKnobs
+from designs.rate_limiter.limiter import Request
 from designs.rate_limiter.rule_file import BadRules
+from designs.rate_limiter.store_parts import AT_ONCE, DECISION_MS
 from tests.rate_limiter.service import CALLER, OPERATOR, TestReplica, knobs, rule, rule_text, running_replica, settings
 from tests.scenes import Clock, Wire, eventually
 from workbench.processes import free_port
@@ -278,6 +280,28 @@ def test_a_store_that_is_slower_than_the_deadline_is_done_without(store: str, tm
                 return not (await replica.check({"search": "s"})).json()["degraded"]
 
             await eventually(is_back)
+
+    asyncio.run(scene())
+
+
+def test_a_crowd_that_a_store_has_no_room_for_is_no_failure_of_the_store(tmp_path: Path) -> None:
+    faults = tmp_path / "faults"
+    write_fault_file(faults, store_delay_us=HOUR_US)
+
+    async def scene() -> None:
+        turned = knobs(store="memory", deadline_ms=2_000)
+        room = AT_ONCE + int(2_000 / DECISION_MS)
+        rules = [rule("orders", {"order": "*"}, on_store_down="closed")]
+        async with running_replica(turned, tmp_path, rules=rules, fault_file=faults) as replica:
+            store = replica.parts.limiter
+            asked = [asyncio.create_task(store.check(Request("api", {"order": f"o{n}"}))) for n in range(room + 10)]
+            done, waiting = await asyncio.wait(asked, timeout=0.2)
+            assert len(done) == 10, "those do not wait"
+            assert all(task.result().unavailable for task in done)
+            assert not await is_degraded(replica, "store")
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
 
     asyncio.run(scene())
 
