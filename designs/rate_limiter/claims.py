@@ -15,7 +15,7 @@ SCRIPT_CPU = "redis_script_us"
 P50, P99 = "latency_p50_ms", "latency_p99_ms"
 SCRIPTS = "redis_scripts"  # a round trip each
 ALLOWED, REFUSED, OVER_QUOTA = "allowed", "refused", "over_quota"
-STORED, ANSWER, SPANS, FAILED = "stored_bytes", "answer_bytes", "spans_sent", "failed_per_100"
+STORED, ANSWER, FAILED = "stored_bytes", "answer_bytes", "failed_per_100"
 
 # With more than two variants an interval needs eight blocks: below, no set of blocks is rare enough among the comparisons.
 # Rounds of two seconds, so that each has one of the edges that the attacker saves up for.
@@ -24,8 +24,6 @@ KEYS = Run("algorithm", ("gcra", "token_bucket", "fixed_window", "sliding_window
 STORES = Run("store", ("redis", "memory", "local_lease", "sqlite"), "hot", blocks=8)
 LEASES = Run("lease_size", ("1", "10", "100"), "tenants", ("store=local_lease",), blocks=8)
 HEADERS = Run("headers", ("none", "current"), "three", blocks=8)
-METRICS = Run("metrics", ("off", "on"), "checks", blocks=8)
-TRACES = Run("traces", ("0", "1"), "checks", blocks=8)
 # Knobs that bite only when something fails: each side in turn is struck alike, in rounds long enough to recover.
 AWAY = Run("on_store_down", ("local", "open", "closed"), "checks", blocks=8, round_s=4.0, faults=("redis_black_hole",))
 DEADLINE = Run("deadline_ms", ("30", "250"), "checks", blocks=8, round_s=4.0, faults=("redis_black_hole",))
@@ -64,10 +62,6 @@ CLAIMS = (
     Claim("Headers make an answer at least 10 % longer", HEADERS, "current", ANSWER, more(0.1)),
     Claim("Headers cost at most 10 % more CPU", HEADERS, "current", CPU, at_most(0.1)),
     Claim("With and without headers several limits pass together or not at all", HEADERS, "", SAFETY, VALID),
-    Claim("Metrics cost at most 10 % more CPU", METRICS, "on", CPU, at_most(0.1)),
-    Claim("With and without metrics all promises are kept", METRICS, "", SAFETY, VALID),
-    Claim("Tracing every decision costs at least 10 % more CPU", TRACES, "1", CPU, more(0.1)),
-    Claim("With every decision traced all promises are kept", TRACES, "", SAFETY, VALID),
     Claim("While Redis answers nothing, closed refuses what local lets in", AWAY, "closed", REFUSED, more(1.0)),
     Claim("Open refuses less than local", AWAY, "open", REFUSED, at_most(0.0)),
     Claim("What closed refuses fails for whoever asked", AWAY, "closed", FAILED, more()),
