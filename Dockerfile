@@ -14,6 +14,9 @@ RUN python locked_subset.py pyproject.toml requirements.lock redis kafka cassand
  && python -m venv tools && tools/bin/pip install --quiet --require-hashes --only-binary :all: -r backend.txt \
  && python -m venv --without-pip /opt/venv \
  && tools/bin/pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r services.txt
+# xds-protos brings older files of the same names as opentelemetry-proto's; who comes last wins, so their owner comes last.
+RUN python locked_subset.py pyproject.toml requirements.lock --only opentelemetry-proto > last.txt \
+ && tools/bin/pip --python /opt/venv/bin/python install --no-deps --force-reinstall --require-hashes --only-binary :all: -r last.txt
 COPY LICENSE README.md ./
 COPY designs designs
 COPY loadtests loadtests
