@@ -19,11 +19,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from designs.building_blocks.problem_details import Problem
 from designs.building_blocks.telemetry import header
 from designs.rate_limiter.limiter import Limiter, Request
-from designs.rate_limiter.schemas import MAX_COST, MAX_ENTRIES, MAX_KEY_CHARS, MAX_TIER_CHARS, MAX_VALUE_CHARS, NO_CONTROL
+from designs.rate_limiter.schemas import (
+    MAX_COST,
+    MAX_ENTRIES,
+    MAX_KEY_CHARS,
+    MAX_NAME_CHARS,
+    MAX_TIER_CHARS,
+    MAX_VALUE_CHARS,
+    NAME,
+    NO_CONTROL,
+)
 from designs.rate_limiter.told import JSON_TYPE, Telling, told
 
 PATH = "/v1/check"
 
+_NAME = re.compile(NAME)
 _KEY = re.compile(rf"{NO_CONTROL}{{1,{MAX_KEY_CHARS}}}")
 _VALUE = re.compile(rf"{NO_CONTROL}{{1,{MAX_VALUE_CHARS}}}")
 _FIELDS = frozenset({"domain", "descriptor", "tier", "cost"})
@@ -92,7 +102,9 @@ def asked(body: bytes) -> Request | None:
     if not isinstance(found, dict) or not found.keys() <= _FIELDS:
         return None
     domain, descriptor, tier, cost = found.get("domain"), found.get("descriptor"), found.get("tier", ""), found.get("cost", 1)
-    if not isinstance(domain, str) or not isinstance(tier, str) or len(tier) > MAX_TIER_CHARS:
+    if not isinstance(domain, str) or len(domain) > MAX_NAME_CHARS or _NAME.fullmatch(domain) is None:
+        return None
+    if not isinstance(tier, str) or len(tier) > MAX_TIER_CHARS:
         return None
     if type(cost) is not int or not 0 < cost <= MAX_COST:  # True is an int as well, and the framework's to judge
         return None

@@ -17,7 +17,8 @@ MAX_COST = 1_000_000_000
 # What is counted shows up in the store's tools, and in the log of whoever looks.
 NO_CONTROL = r"[^\x00-\x1f\x7f-\x9f]"
 _TEXT = rf"^{NO_CONTROL}+$"
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+NAME, MAX_NAME_CHARS = r"[A-Za-z0-9][A-Za-z0-9._-]*", 64
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS, pattern=rf"^{NAME}$")]
 Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY_CHARS, pattern=_TEXT)]
 Value = Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS, pattern=_TEXT)]
 

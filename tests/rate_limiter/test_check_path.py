@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from starlette.types import ASGIApp
@@ -163,6 +163,9 @@ bodies = st.fixed_dictionaries(
 )
 
 
+@example({"domain": "", "descriptor": {"user": "u"}})
+@example({"domain": "é", "descriptor": {"user": "u"}})
+@example({"domain": "d" * 65, "descriptor": {"user": "u"}})
 @given(st.one_of(bodies, bodies.map(lambda body: {"domain": "api", "descriptor": {"user": "u"}, **body}), scalars))
 def test_what_the_path_takes_the_framework_would_take_for_the_same(body: Any) -> None:
     request = asked(orjson.dumps(body))
