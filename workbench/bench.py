@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-BENCHES = ("redirect", "growth", "limiter", "leases", "generator", "fault-proxy", "selftest")
+BENCHES = ("redirect", "growth", "limiter", "leases", "black-hole", "generator", "fault-proxy", "selftest")
 MAX_LINKS = 10_000_000
 
 
@@ -44,6 +44,10 @@ def bench_command(name: str, *, record: bool = False, links: str = "", peers: st
         from workbench.lease_bench import leases_command
 
         return leases_command(record=record)
+    if name == "black-hole":
+        from workbench.black_hole_bench import black_hole_command
+
+        return black_hole_command(record=record)
     if name == "generator":
         from workbench.generator_bench import generator_command
 

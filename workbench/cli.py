@@ -515,7 +515,7 @@ def doctor() -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="redirect, growth, limiter, leases, generator, fault-proxy or selftest.")],
+    name: Annotated[str, typer.Argument(help="redirect, growth, limiter, leases, black-hole, generator, fault-proxy or selftest.")],
     record: Annotated[bool, typer.Option("--record", help="Keep the figures for the documents.")] = False,
     links: Annotated[
         str, typer.Option(metavar="N,N...", help="growth: the numbers of links to compare (else 10000,100000,1000000).")
