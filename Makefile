@@ -10,8 +10,9 @@ setup: ## make .venv from requirements.lock (every other target does it by itsel
 demo: setup ## run a design and one of its trade-offs, end to end
 	@$(DESIGNS) demo
 
-test: setup ## run the tests
-	@.venv/bin/python -m pytest
+# Compiled modules are kept, also where the environment says otherwise: the tests start hundreds of processes.
+test: setup ## run the tests, on as many cores as there are (4 at most)
+	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest -n auto --dist loadfile
 
 test-containers: setup ## the backends' tests on Redis, Kafka and Cassandra in containers (needs Docker)
 	@env -u REDIS_URL -u KAFKA_BOOTSTRAP -u CASSANDRA_HOSTS CI=1 TEST_SERVERS=containers .venv/bin/python -m pytest \

@@ -1,6 +1,7 @@
 """Fixtures: the real servers a test may ask for, one of each per session; and what is said of them before and after the run.
 
-`real_servers` says where they come from. A backend's tests run on the server itself or they are not run.
+`real_servers` says where they come from. A backend's tests run on the server itself or they are not run. With several workers
+(`pytest -n auto`, which is what `make test` does) each has a session of its own, and so a Redis of its own.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Generator, Iterator
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 import redis
@@ -17,10 +20,29 @@ from tests.server_report import lines, used_by
 from tests.server_versions import ServerFailed
 
 SERVERS = pytest.StashKey[dict[str, Running]]()
+MAX_WORKERS = 4  # each has servers and processes beside it
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process for a Redis that was given: the tests empty it, count its commands and hear all that is published on it."""
+    return 0 if os.environ.get("REDIS_URL") else min(MAX_WORKERS, os.cpu_count() or 1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SERVERS] = {}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker has found out about its servers, for the summary."""
+    for name, told in getattr(node, "workeroutput", {}).get("servers", {}).items():
+        node.config.stash[SERVERS].setdefault(name, Running(**told))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["servers"] = {name: asdict(server) for name, server in session.config.stash[SERVERS].items()}
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -204,7 +204,7 @@ def differences(design: Design, run: Run | Bench, record: Result | BenchRecord) 
         return [*told, str(error)]
     if record.manifest.command != wanted:
         return [*told, f"recorded by `{record.manifest.command}`, the run says `{wanted}`"]
-    if record.manifest.plan_hash != plan_hash(experiment):
+    if record.manifest.plan_hash != planned(run, experiment):
         told.append(f"the mix {run.mix} now makes other requests than it was recorded with")
     for value, variant, turned in zip(run.values, record.variants, knobs, strict=False):
         # A knob that the design did not have then is passed over: its default does what the design did before.
@@ -212,6 +212,17 @@ def differences(design: Design, run: Run | Bench, record: Result | BenchRecord) 
         if other:
             told.append(f"{run.knob}={value} was recorded with {', '.join(other)}, which is not what it runs with now")
     return told
+
+
+def planned(run: Run, experiment: Experiment) -> str:
+    """The hash of its plans. Every section of a document asks for all of them, and to draw the plans of one run takes a moment."""
+    key = run, repr(experiment.mix)
+    if key not in _PLANNED:
+        _PLANNED[key] = plan_hash(experiment)
+    return _PLANNED[key]
+
+
+_PLANNED: dict[tuple[Run, str], str] = {}
 
 
 def wanted_experiment(design: Design, run: Run) -> Experiment:

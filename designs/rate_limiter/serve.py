@@ -21,16 +21,17 @@ def main() -> int:
 
 
 def create(_: str) -> ASGIApp:
-    """Imports here: not before the process has read its command line."""
+    """Imports here: not before the process has read its command line, and the framework, which takes long, after the settings."""
     from designs.building_blocks.knobs import knobs_from_environment
     from designs.building_blocks.logs import configure_logs
-    from designs.rate_limiter.app import create_app
     from designs.rate_limiter.knobs import PREFIX, LimiterKnobs
     from designs.rate_limiter.settings import LimiterSettings
 
     knobs = knobs_from_environment(LimiterKnobs, PREFIX, os.environ)
     settings = LimiterSettings.model_validate({})
     configure_logs(settings.log_level, "rate_limiter", settings.process_name, trace_ids if knobs.traces > 0 else dict)
+    from designs.rate_limiter.app import create_app
+
     return create_app(knobs, settings)
 
 

@@ -29,6 +29,9 @@ from designs.url_shortener.watching import probe_redis
 MARKER_TTL_MS = 30_000
 PENDING_BOUND = 50_000
 BREAKER_OPEN_S = 1.0
+# Calls of each kind under way. A bulk of links asks for all its numbers at once: who waits here for a turn says nothing of Redis,
+# and to open a connection for each would take longer than to wait for one.
+AT_ONCE, WAITING = 32, 10_000
 
 
 class RedisParts:
@@ -48,7 +51,14 @@ class RedisParts:
         self._telemetry = telemetry
         deadline_s = knobs.cache_deadline_ms / 1000
         self._redirects, self._requests = (
-            Patience("Redis", wait_s, CircuitBreaker(time.monotonic, open_s=BREAKER_OPEN_S), is_outage)
+            Patience(
+                "Redis",
+                wait_s,
+                CircuitBreaker(time.monotonic, open_s=BREAKER_OPEN_S),
+                is_outage,
+                at_once=AT_ONCE,
+                waiting=WAITING,
+            )
             for wait_s in (min(REDIRECT_DEADLINE_S, deadline_s), REQUEST_DEADLINE_S)
         )
         self.patiences = {"redis_redirects": self._redirects, "redis_requests": self._requests}

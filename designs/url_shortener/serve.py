@@ -22,7 +22,7 @@ def main() -> int:
 
 
 def create(role: str) -> ASGIApp:
-    """Imports here: not before the process has read its command line."""
+    """Imports here: not before the process has read its command line, and the framework, which takes long, after the settings."""
     from designs.building_blocks.knobs import knobs_from_environment
     from designs.building_blocks.logs import configure_logs
     from designs.url_shortener.knobs import PREFIX, ShortenerKnobs

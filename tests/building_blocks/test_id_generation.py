@@ -174,7 +174,7 @@ def test_known_bad_an_attacker_predicts_the_next_code(known_bad: Callable[[int, 
 # --- keyed permutation ---
 
 
-@pytest.mark.parametrize("size", [2, 3, 4, 5, 16, 17, 255, 1_000, 2**16, 2**16 + 1, 300_000])
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 16, 17, 255, 1_000, 2**13, 2**13 + 1, 2**14, 40_000])
 def test_a_keyed_permutation_is_a_bijection_of_the_whole_domain(size: int) -> None:
     permutation = KeyedPermutation(size, KEY)
     assert {permutation.encode(n) for n in range(size)} == set(range(size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.rate_limiter.processes.driving import Api, check_request, running
 from tests.rate_limiter.service import rule
 from tests.url_shortener.processes.driving import Load, wait_until
+from workbench.launch import RunningDesign
 
 QUOTA, ASKED = 150, 400
 UNBOUNDED_MS = 5_000  # no deadline is missed: which policy answers then is another test's
@@ -19,22 +21,29 @@ WINDOW = {"quota": QUOTA, "per": "300d"}
 LIMITS = {"gcra": BUCKET, "token_bucket": BUCKET, "fixed_window": WINDOW, "sliding_log": WINDOW}
 
 
-@pytest.mark.parametrize("store", ["redis", "sqlite"])
+@pytest.fixture(scope="module", params=["redis", "sqlite"])
+def design(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDesign]:
+    """Two replicas, and a rule of each algorithm, named after it, for the route of that name."""
+    rules = [rule(name, {"user": "*", "route": name}, algorithm=name, **limit) for name, limit in LIMITS.items()]
+    folder = tmp_path_factory.mktemp(request.param)
+    with running(folder, rules, replicas=2, store=request.param, deadline_ms=UNBOUNDED_MS) as started:
+        yield started
+
+
 @pytest.mark.parametrize("algorithm", LIMITS)
-def test_two_replicas_admit_exactly_the_limit_between_them(algorithm: str, store: str, tmp_path: Path) -> None:
-    rules = [rule("per-user", algorithm=algorithm, **LIMITS[algorithm])]
-    with running(tmp_path, rules, replicas=2, store=store, deadline_ms=UNBOUNDED_MS) as design:
-        requests = [(index, check_request(url, design.api_key, {"user": "u1"})) for index, url in enumerate(design.urls)]
-        with Load(design.urls, requests, clients=8, limit=ASKED) as load:
-            load.wait()
-        answers = Counter(exchange.status for _, exchange in load.exchanges())
-        assert answers == {200: QUOTA, 429: ASKED - QUOTA}
-        with Api(design) as one, Api(design, 1) as other:
-            totals = [
-                sum(api.metric("sd_limiter_decisions_total", rule="per-user", outcome=outcome) for api in (one, other))
-                for outcome in ("allowed", "refused")
-            ]
-            assert totals == [QUOTA, ASKED - QUOTA]
+def test_two_replicas_admit_exactly_the_limit_between_them(algorithm: str, design: RunningDesign) -> None:
+    descriptor = {"user": "u1", "route": algorithm}
+    requests = [(index, check_request(url, design.api_key, descriptor)) for index, url in enumerate(design.urls)]
+    with Load(design.urls, requests, clients=8, limit=ASKED) as load:
+        load.wait()
+    answers = Counter(exchange.status for _, exchange in load.exchanges())
+    assert answers == {200: QUOTA, 429: ASKED - QUOTA}
+    with Api(design) as one, Api(design, 1) as other:
+        totals = [
+            sum(api.metric("sd_limiter_decisions_total", rule=algorithm, outcome=outcome) for api in (one, other))
+            for outcome in ("allowed", "refused")
+        ]
+        assert totals == [QUOTA, ASKED - QUOTA]
 
 
 def test_replicas_that_lease_admit_no_more_than_a_block_each_beyond_the_limit(tmp_path: Path) -> None:

@@ -229,25 +229,33 @@ def location(response: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BulkAnswers:
-    """What a load of bulk requests was told: links in the order of the answers, and problems that were not 201."""
+    """What a load of bulk requests was told: links in the order of the answers, and problems that were not 201.
+
+    Where the machine is busy, some are turned away in time: nobody was told that they are there, and that is no problem.
+    """
 
     acknowledged: list[tuple[str, str]]  # code, URL
     problems: list[Mapping[str, Any]]
     unanswered: int
+    turned_away: int = 0
 
 
 def bulk_answers(load: Load) -> BulkAnswers:
-    answers = BulkAnswers([], [], sum(exchange.status == 0 for _, exchange in load.exchanges()))
+    acknowledged: list[tuple[str, str]] = []
+    problems: list[Mapping[str, Any]] = []
+    turned_away = 0
     for _, exchange in load.exchanges():
         if exchange.status == 0:
             continue
         assert exchange.status == 200, exchange.response
         for item in orjson.loads(exchange.response.partition(b"\r\n\r\n")[2])["items"]:
             if item["status"] == 201:
-                answers.acknowledged.append((item["link"]["code"], item["link"]["url"]))
+                acknowledged.append((item["link"]["code"], item["link"]["url"]))
+            elif item["status"] == 503:
+                turned_away += 1
             else:
-                answers.problems.append(item)
-    return answers
+                problems.append(item)
+    return BulkAnswers(acknowledged, problems, sum(exchange.status == 0 for _, exchange in load.exchanges()), turned_away)
 
 
 @contextlib.contextmanager

@@ -42,7 +42,8 @@ def test_without_redis_redirects_and_creates_go_on_edits_are_refused_and_clicks_
         assert [replica.visit(doomed).status_code for replica in (api, other)] == [302, 302]
         with Visitors(design.urls, list(links), timeout_s=5.0) as visitors:
             wait_until(lambda: visitors.answered >= 10 * LINKS, "visitors come")
-            assert api.delete(doomed).status_code == 204
+            # A 503 has not happened, or has: where visitors keep both replicas busy, Redis may be later than the deadline.
+            wait_until(lambda: api.delete(doomed).status_code in (204, 404), "the doomed link is deleted")
             redis_server.kill()
             asked = visitors.answered
             wait_until(lambda: visitors.answered >= asked + 20 * LINKS, "visitors come while there is no Redis")
