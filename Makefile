@@ -1,6 +1,6 @@
 # One word runs everything; each target is a thin line over the `designs` command. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: setup demo test test-containers up smoke down lint format lock docs claims soak museum bench-selftest bench-redirect bench-growth bench-limiter clean help
+.PHONY: setup demo test test-thorough test-containers up smoke down lint format lock docs claims soak museum bench-selftest bench-redirect bench-growth bench-limiter clean help
 
 DESIGNS := .venv/bin/designs
 
@@ -11,8 +11,11 @@ demo: setup ## run a design and one of its trade-offs, end to end
 	@$(DESIGNS) demo
 
 # Compiled modules are kept, also where the environment says otherwise: the tests start hundreds of processes.
-test: setup ## run the tests, on as many cores as there are (4 at most)
+test: setup ## run the tests, some at a time
 	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest -n auto --dist loadfile
+
+test-thorough: setup ## the property tests alone, with twenty times the examples, other ones each time
+	@env -u CI HYPOTHESIS_PROFILE=thorough .venv/bin/python -m pytest -n auto --dist loadfile -m hypothesis
 
 test-containers: setup ## the backends' tests on Redis, Kafka and Cassandra in containers (needs Docker)
 	@env -u REDIS_URL -u KAFKA_BOOTSTRAP -u CASSANDRA_HOSTS CI=1 TEST_SERVERS=containers .venv/bin/python -m pytest \

@@ -14,19 +14,28 @@ from typing import Any
 
 import pytest
 import redis
+from hypothesis import settings
 
 from tests.real_servers import SETTINGS, NoServer, Running, expected, running
 from tests.server_report import lines, used_by
 from tests.server_versions import ServerFailed
 
+# Half of Hypothesis's own number of examples, so that a run takes minutes; `make test-thorough` looks for what that misses.
+settings.register_profile("suite", settings(), max_examples=50)
+settings.register_profile("thorough", settings(), max_examples=1_000, derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
 SERVERS = pytest.StashKey[dict[str, Running]]()
-MAX_WORKERS = 4  # each has servers and processes beside it
+MAX_WORKERS = 3
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One process for a Redis that was given: the tests empty it, count its commands and hear all that is published on it."""
-    return 0 if os.environ.get("REDIS_URL") else min(MAX_WORKERS, os.cpu_count() or 1)
+    """One more than there are cores, since half of the time a test waits for the processes and servers that it has started.
+
+    One process for a Redis that was given: the tests empty it, count its commands and hear all that is published on it.
+    """
+    return 0 if os.environ.get("REDIS_URL") else min(MAX_WORKERS, 1 + (os.cpu_count() or 1))
 
 
 def pytest_configure(config: pytest.Config) -> None:
