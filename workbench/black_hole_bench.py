@@ -32,7 +32,7 @@ from workbench.processes import cpu_plan
 from workbench.terminal import say, show_table
 
 REPLICAS = 2
-RATE_PER_S, SECONDS = 100.0, 15.0  # 1,500 decisions, of which fifteen are slower than the p99
+RATE_PER_S, SECONDS = 60.0, 20.0  # 1,200 decisions, of which twelve are slower than the p99
 SEED = 5
 BEYOND_MS = 10.0  # what a request may take beside the deadline of its decision
 AT_MOST_BEFORE = 0.05  # of the decisions may miss their deadline while Redis is well

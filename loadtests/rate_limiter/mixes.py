@@ -172,7 +172,7 @@ DEFAULT_MIX: Mapping[str, str] = MappingProxyType(
         "store": "hot",
         "lease_size": "tenants",
         "lease_ms": "tenants",
-        "on_store_down": "checks",
+        "on_store_down": "hot",
         "deadline_ms": "checks",
         "breaker": "checks",
         "clock": "checks",

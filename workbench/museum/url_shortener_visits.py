@@ -137,10 +137,10 @@ VISITS: tuple[Exhibit, ...] = (
             "Count, then acknowledge, and remember the ids of the batches in the transaction that counts: a row per batch, "
             "kept for days."
         ),
-        schedules=("slow_store", "worker_kill_loop"),
+        schedules=(str(OWN_SCHEDULES / "worker_dies_at_work.toml"),),
         swaps={"designs.url_shortener.worker:ClickWorker": f"{FLAWS}:AckBeforeWriteWorker"},
         seed=12,
-        seconds=6.0,
+        seconds=11.5,
         rate_per_s=350.0,
         flagged_by=CLICKS,
     ),
