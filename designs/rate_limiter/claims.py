@@ -14,7 +14,7 @@ REDIS_CPU = "cpu_us_per_request_store"
 SCRIPT_CPU = "redis_script_us"
 P50, P99 = "latency_p50_ms", "latency_p99_ms"
 SCRIPTS = "redis_scripts"  # a round trip each
-ALLOWED, REFUSED, OVER_QUOTA = "allowed", "refused", "over_quota"
+ALLOWED, OVER_QUOTA = "allowed", "over_quota"
 STORED, ANSWER, FAILED = "stored_bytes", "answer_bytes", "failed_per_100"
 
 # With more than two variants an interval needs eight blocks: below, no set of blocks is rare enough among the comparisons.

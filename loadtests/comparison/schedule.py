@@ -18,6 +18,7 @@ from loadtests.history.operation import Struck
 
 LAG_MEDIANS = 3.0
 LAG_CEILING_MS = 25.0
+STEAL_MEDIANS, STEAL_CEILING = 3.0, 0.04
 
 Turn = tuple[int, int]  # variant, index of the plan
 MeasureBlock = Callable[[int, Sequence[Turn]], Awaitable[Sequence["Round"]]]  # index of the block, its turns in order
@@ -31,17 +32,24 @@ class Rules:
     generator_cpu_ratio: float = 0.8  # of one CPU
     run_queue_wait_medians: float = 3.0  # waiting for a CPU, against the median of the variant's rounds before
     run_queue_wait_floor_us: float = 50.0  # per request, waiting that never matters
-    steal_ratio: float = 0.01
+    steal_ratio: float = 0.01  # of all CPU time; see `calibrated`
     idle_cpu_ratio: float = 0.05  # of one CPU, used by variants whose turn it was not
 
     def calibrated(self, warm_up: Sequence[Round]) -> Rules:
         """The rules for this machine today, from rounds that do not count, so that they stand before the first that does.
 
         A neighbour on the generator's CPU holds it for a scheduler's slice, 3 to 4 ms, and two for longer. That is no reason to
-        void every block of a busy machine: three times the usual lag is, and 25 ms in any case.
+        void every block of a busy machine: three times the usual lag is, and 25 ms in any case. Nor is a host that always takes a per
+        cent or two: what it takes is no CPU time of a process, and it takes it from all variants alike. Three times the usual is,
+        and 4 % in any case.
         """
         usual_ms = statistics.median(measured.disturbance.lag_p99_ms for measured in warm_up)
-        return replace(self, lag_p99_ms=max(self.lag_p99_ms, min(LAG_MEDIANS * usual_ms, LAG_CEILING_MS)))
+        usual_steal = statistics.median(measured.disturbance.steal_ratio for measured in warm_up)
+        return replace(
+            self,
+            lag_p99_ms=max(self.lag_p99_ms, min(LAG_MEDIANS * usual_ms, LAG_CEILING_MS)),
+            steal_ratio=max(self.steal_ratio, min(STEAL_MEDIANS * usual_steal, STEAL_CEILING)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

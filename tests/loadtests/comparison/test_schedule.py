@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from loadtests.comparison.schedule import (
     LAG_CEILING_MS,
+    STEAL_CEILING,
     Disturbance,
     MeasureBlock,
     Round,
@@ -123,3 +124,12 @@ def test_the_limit_on_lag_is_raised_by_the_warm_up_and_only_so_far() -> None:
     assert Rules().calibrated([late(0.1), late(0.2)]).lag_p99_ms == 5.0
     assert Rules().calibrated([late(3.0), late(5.0)]).lag_p99_ms == 12.0
     assert Rules().calibrated([late(500.0)]).lag_p99_ms == LAG_CEILING_MS
+
+
+def test_how_much_a_host_may_take_is_set_by_what_it_usually_takes_up_to_a_ceiling() -> None:
+    def stolen(steal_ratio: float) -> Round:
+        return Round(0, 0.0, {}, Disturbance(steal_ratio=steal_ratio))
+
+    assert Rules().calibrated([stolen(0.001), stolen(0.002)]).steal_ratio == 0.01
+    assert Rules().calibrated([stolen(0.005), stolen(0.01)]).steal_ratio == pytest.approx(0.0225)
+    assert Rules().calibrated([stolen(0.5)]).steal_ratio == STEAL_CEILING
