@@ -39,9 +39,9 @@ class Rules:
         """The rules for this machine today, from rounds that do not count, so that they stand before the first that does.
 
         A neighbour on the generator's CPU holds it for a scheduler's slice, 3 to 4 ms, and two for longer. That is no reason to
-        void every block of a busy machine: three times the usual lag is, and 25 ms in any case. Nor is a host that always takes a per
-        cent or two: what it takes is no CPU time of a process, and it takes it from all variants alike. Three times the usual is,
-        and 4 % in any case.
+        void every block of a busy machine: three times the usual lag is, and 25 ms in any case. Nor is a host that always takes one
+        or two per cent: that is no CPU time of a process, and is taken from all variants alike. Three times the usual is, and 4 %
+        in any case.
         """
         usual_ms = statistics.median(measured.disturbance.lag_p99_ms for measured in warm_up)
         usual_steal = statistics.median(measured.disturbance.steal_ratio for measured in warm_up)
