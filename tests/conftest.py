@@ -14,15 +14,17 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.real_servers import SETTINGS, NoServer, Running, expected, running
 from tests.server_report import lines, used_by
 from tests.server_versions import ServerFailed
 
-# Half of Hypothesis's own number of examples, so that a run takes minutes; `make test-thorough` looks for what that misses.
-settings.register_profile("suite", settings(), max_examples=50)
-settings.register_profile("thorough", settings(), max_examples=1_000, derandomize=False)
+# Half of Hypothesis's own number of examples, so that a run takes minutes; `make test-thorough` looks for what that misses. No
+# example fails for the time it takes: with several workers that says something of the machine.
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("suite", UNTIMED, max_examples=50)
+settings.register_profile("thorough", UNTIMED, max_examples=1_000, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 SERVERS = pytest.StashKey[dict[str, Running]]()

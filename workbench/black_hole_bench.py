@@ -1,8 +1,9 @@
 """`designs bench black-hole`: how long a decision takes while Redis takes every question and answers none.
 
-Two replicas, asked by an open loop: a third of the requests meets a rule that is local without the store, a third one that is
-closed, a third one that is open. First with Redis well, then through a proxy that lets its connections live and swallows all that
-goes over them. The breaker is off where it says so: then every decision waits for its deadline, which is the worst there is.
+Two replicas, asked by an open loop 60 times a second: a third of the requests meets a rule that is local without the store, a
+third one that is closed, a third one that is open. First with Redis well, then through a proxy that lets its connections live and
+swallows all that goes over them. The breaker is off where it says so: then every decision waits for its deadline, which is the
+worst there is.
 
 What is timed is a whole request, from the actual send to the last byte of the answer, so that the limit judged is kept by more
 than the decision itself.

@@ -214,15 +214,15 @@ def differences(design: Design, run: Run | Bench, record: Result | BenchRecord) 
     return told
 
 
+_PLANNED: dict[tuple[Run, str], str] = {}
+
+
 def planned(run: Run, experiment: Experiment) -> str:
     """The hash of its plans. Every section of a document asks for all of them, and to draw the plans of one run takes a moment."""
     key = run, repr(experiment.mix)
     if key not in _PLANNED:
         _PLANNED[key] = plan_hash(experiment)
     return _PLANNED[key]
-
-
-_PLANNED: dict[tuple[Run, str], str] = {}
 
 
 def wanted_experiment(design: Design, run: Run) -> Experiment:

@@ -26,7 +26,7 @@ def found(silent_ms: float, *, late: int = 0, counted: int = 0, variant: Variant
 
 
 def test_all_is_decided_without_a_store_that_says_nothing() -> None:
-    counted = measured(THIRTY, seconds=1.0)
+    counted = measured(Variant(250, "off"), seconds=1.0)  # time enough for a Redis that is well, however busy the machine
     assert len(counted.silent_ms) == len(counted.well_ms) == counted.degraded
 
 
