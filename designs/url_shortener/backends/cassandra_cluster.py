@@ -6,7 +6,7 @@ The driver has threads of its own. A request is handed to it without waiting, an
 Contact is made at the first use. A node that was gone is found again by the driver, which tries every `RECONNECT_S`; when for
 `RENEW_AFTER_S` there was no node to ask at all, everything is begun anew, names looked up again: addresses may have changed.
 
-Nothing is ever sent twice by itself, except reads when `speculative_ms` is set. Each request ends within `REQUEST_S`.
+Nothing is ever sent twice by itself, except reads when `speculative_ms` is set. Each request ends within `request_s`.
 """
 
 from __future__ import annotations
@@ -54,10 +54,19 @@ class Statement:
 class CassandraCluster:
     """The connections of one process to one keyspace, shared by its stores. `close` ends every thread it has."""
 
-    def __init__(self, hosts: str, keyspace: str, *, consistency: str, speculative_ms: float, replication_factor: int = 1) -> None:
+    def __init__(
+        self,
+        hosts: str,
+        keyspace: str,
+        *,
+        consistency: str,
+        speculative_ms: float,
+        replication_factor: int = 1,
+        request_s: float = REQUEST_S,
+    ) -> None:
         self._addresses = parse_addresses(hosts)
         self._keyspace = keyspace_name(keyspace)
-        self._profiles = partial(profiles, consistency, speculative_ms / 1000)
+        self._profiles = partial(profiles, consistency, speculative_ms / 1000, request_s)
         self._replication_factor = replication_factor
         self._wanted: list[Statement] = []
         self._prepared: dict[Statement, Any] = {}

@@ -38,12 +38,12 @@ DRIVER_ERRORS = (DriverException, NoHostAvailable, ConnectionException, ErrorMes
 logging.getLogger("cassandra").addHandler(logging.NullHandler())
 
 
-def profiles(consistency: str, speculative_s: float = 0.0) -> dict[Any, Any]:
+def profiles(consistency: str, speculative_s: float = 0.0, request_s: float = REQUEST_S) -> dict[Any, Any]:
     """The driver's execution profiles: one for each kind of statement, and "schema"."""
     nearest = TokenAwarePolicy(DCAwareRoundRobinPolicy())
     knob = LEVELS[consistency]
 
-    def profile(level: int = knob, request_s: float = REQUEST_S, rows: Any = tuple_factory, second_s: float = 0.0) -> Any:
+    def profile(level: int = knob, request_s: float = request_s, rows: Any = tuple_factory, second_s: float = 0.0) -> Any:
         return ExecutionProfile(
             load_balancing_policy=nearest,
             retry_policy=FallthroughRetryPolicy(),  # nothing is sent twice by itself
