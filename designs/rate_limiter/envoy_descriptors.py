@@ -37,8 +37,8 @@ def met_by(rules: RuleSet, domain: str, descriptor: Descriptor) -> list[Applied]
     """The rules that apply to this descriptor. Never a concurrency limit: Envoy does not say when a request has ended."""
     keys = descriptor.entries.keys() | {TIER}
     return [
-        replace(each, demand=_costing(each.demand, descriptor.hits))
-        for each in applied(rules, domain, descriptor.entries, descriptor.entries.get(TIER, ""), 1)
+        replace(each, demand=_costing(each.demand, each.demand.cost))
+        for each in applied(rules, domain, descriptor.entries, descriptor.entries.get(TIER, ""), descriptor.hits)
         if isinstance(each.demand, Demand) and each.rule.match.keys() | {TIER} == keys
     ]
 

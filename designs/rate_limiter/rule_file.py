@@ -23,7 +23,7 @@ from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, get_args
 import yaml
 
 from designs.rate_limiter.limits import ALGORITHM_NAMES, WITH_BURST, AlgorithmName, BadLimit, Limit, Slots
-from designs.rate_limiter.rules import ANY, Domain, Mode, OnStoreDown, Rule, RuleSet
+from designs.rate_limiter.rules import ANY, Cost, Domain, Mode, OnStoreDown, Rule, RuleSet
 
 LOOK_EVERY_S = 1.0
 MAX_CHARS = 256 * 1024
@@ -31,6 +31,7 @@ MAX_DOMAINS = 1_000
 MAX_RULES = 200  # of a domain: a request looks at each
 MAX_TOGETHER = 16  # that can apply to one request: they are decided in one script, which has room for so many
 MAX_TIERS = 50
+MAX_COSTS = 50
 MAX_MATCH = 16
 MAX_VALUE_CHARS = 256
 NOT_LEASABLE: frozenset[AlgorithmName] = frozenset({"sketch", "leaky_queue"})
@@ -122,29 +123,32 @@ def _rule(domain: str, part: _Part, defaults: Defaults) -> Rule:
     shared = ("name", "match", "tiers", "on_store_down", "mode")
     limit: Limit | Slots
     tiers: Mapping[str, Limit | Slots]
+    costs: Sequence[Cost] = ()
     if "slots" in part.fields():
         part.only(*shared, "slots", "lease")
         limit = slots = _slots(part, None)
         tiers = _tiers(part, lambda tier: _slots(tier, slots))
     else:
-        part.only(*shared, "quota", "per", "burst", "algorithm")
+        part.only(*shared, "quota", "per", "burst", "algorithm", "costs")
         own = _own_algorithm(part, defaults)
         limit = usual = _limit(part, None, own, defaults)
-        tiers = _tiers(part, lambda tier: _limit(tier, usual, own, defaults))
+        tiers = quotas = _tiers(part, lambda tier: _limit(tier, usual, own, defaults))
+        costs = _costs(part, max(each.burst for each in (usual, *quotas.values())))
     down = part.get("on_store_down")
     return Rule(
         name=name,
-        match=_match(part),
+        match=_match(part, 'whom it counts, such as {user: "*"}; {} for everybody together'),
         limit=limit,
         tiers=tiers,
+        costs=costs,
         on_store_down=down.one_of(get_args(OnStoreDown)) if down is not None else defaults.on_store_down,
         mode=_mode(part),
     )
 
 
-def _match(part: _Part) -> dict[str, str]:
-    """Has to be there: who forgets it would have everybody share one count."""
-    match = part.need("match", 'whom it counts, such as {user: "*"}; {} for everybody together')
+def _match(part: _Part, what: str) -> dict[str, str]:
+    """Has to be there: who forgets it would have everybody share one count, or pay one price."""
+    match = part.need("match", what)
     wanted = {}
     for key, value in match.fields().items():
         if not _KEY.fullmatch(key):
@@ -153,7 +157,7 @@ def _match(part: _Part) -> dict[str, str]:
         if not wanted[key] or len(wanted[key]) > MAX_VALUE_CHARS or not wanted[key].isprintable():
             value.refuse(f"write {ANY!r} for any value, or one value of 1 to {MAX_VALUE_CHARS} printable characters")
     if len(wanted) > MAX_MATCH:
-        match.refuse(f"a rule names {MAX_MATCH} keys at most")
+        match.refuse(f"a match names {MAX_MATCH} keys at most")
     return wanted
 
 
@@ -220,6 +224,26 @@ def _tiers(part: _Part, limit_of: Callable[[_Part], T]) -> dict[str, T]:
         if not _NAME.fullmatch(name):
             tier.refuse("the name of a tier has 1 to 64 of A-Z a-z 0-9 . _ - and starts with a letter or digit")
     return {name: limit_of(tier) for name, tier in named.items()}
+
+
+def _costs(part: _Part, most: int) -> tuple[Cost, ...]:
+    """`most`: units that the largest limit of the rule lets pass at once. What costs more is refused to everybody, for ever."""
+    listed = part.get("costs")
+    if listed is None:
+        return ()
+    parts = listed.items()
+    if len(parts) > MAX_COSTS:
+        listed.refuse(f"a rule has {MAX_COSTS} costs at most: a request looks at each")
+    costs = []
+    for each in parts:
+        each.only("match", "cost")
+        match = _match(each, "what costs so much, such as {route: /export}")
+        cost = each.need("cost", "the units that such a request takes")
+        units = cost.number()
+        if units > most:
+            cost.refuse(f"nobody could ever pass, since this rule lets {most:,} units pass at once at most")
+        costs.append(Cost(match, units))
+    return tuple(costs)
 
 
 def _mode(part: _Part) -> Mode:

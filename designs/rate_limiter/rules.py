@@ -26,8 +26,16 @@ MAX_ITEM_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """`units` for each that a request says it takes, when `match` applies to it as that of a rule does."""
+
+    match: Mapping[str, str]
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """`limit` for whoever has no tier of `tiers`.
+    """`limit` for whoever has no tier of `tiers`. The first of `costs` that applies counts; where none does, a unit is a unit.
 
     Mode shadow: counted, and it refuses nobody. Mode off: as if it were not there.
     """
@@ -36,14 +44,18 @@ class Rule:
     match: Mapping[str, str]
     limit: Limit | Slots
     tiers: Mapping[str, Limit | Slots] = field(default_factory=dict)
+    costs: Sequence[Cost] = ()
     on_store_down: OnStoreDown = "local"
     mode: Mode = "on"
 
     def applies_to(self, descriptor: Mapping[str, str]) -> bool:
-        return all(key in descriptor and wanted in (ANY, descriptor[key]) for key, wanted in self.match.items())
+        return _matches(self.match, descriptor)
 
     def limit_for(self, tier: str) -> Limit | Slots:
         return self.tiers.get(tier, self.limit)
+
+    def cost_of(self, descriptor: Mapping[str, str]) -> int:
+        return next((cost.units for cost in self.costs if _matches(cost.match, descriptor)), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,13 @@ def _applied(rules: RuleSet, domain: str, descriptor: Mapping[str, str], tier: s
         if isinstance(limit, Slots):
             yield Applied(rule, SlotDemand(bucket_of(domain, "concurrency", rule.name), item, limit, "shadow" in modes))
         else:
-            yield Applied(rule, Demand(bucket_of(domain, limit.algorithm, rule.name), item, limit, cost, "shadow" in modes))
+            # More than a limit ever allows is one more than that: scripts calculate exactly with numbers of this size.
+            units = min(cost * rule.cost_of(descriptor), limit.burst + 1) if rule.costs else cost
+            yield Applied(rule, Demand(bucket_of(domain, limit.algorithm, rule.name), item, limit, units, "shadow" in modes))
+
+
+def _matches(match: Mapping[str, str], descriptor: Mapping[str, str]) -> bool:
+    return all(key in descriptor and wanted in (ANY, descriptor[key]) for key, wanted in match.items())
 
 
 def bucket_of(domain: str, algorithm: str, rule: str) -> str:

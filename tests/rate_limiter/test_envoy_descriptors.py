@@ -13,7 +13,7 @@ from designs.rate_limiter.backends.memory import MemoryLimitStore, _shared_bucke
 from designs.rate_limiter.envoy_descriptors import Descriptor, met_by, together
 from designs.rate_limiter.limits import ALGORITHM_NAMES, WITH_BURST, AlgorithmName, Limit, Slots
 from designs.rate_limiter.ports import Demand
-from designs.rate_limiter.rules import Applied, Domain, Rule, RuleSet
+from designs.rate_limiter.rules import Applied, Cost, Domain, Rule, RuleSet
 
 MINUTE_US = 60_000_000
 FREE, PRO = Limit("gcra", 10, MINUTE_US, 10), Limit("gcra", 100, MINUTE_US, 100)
@@ -115,6 +115,16 @@ def test_more_hits_than_any_limit_has_are_refused_for_ever_and_take_nothing(algo
     assert (taken.allowed, taken.decisions[0].retry_after_us) == (False, None)
     assert asyncio.run(store.take([Demand(most.demand.bucket, most.demand.item, limit, 10)])).allowed
     assert algorithm in WITH_BURST or limit.burst == limit.quota
+
+
+def test_a_hit_costs_what_the_rule_says_it_does() -> None:
+    priced = rule_set(Rule("r", {"user": "*", "route": "*"}, PRO, costs=[Cost({"route": "/export"}, 10)]))
+    costs = [
+        demand(each).cost
+        for route, hits in (("/export", 3), ("/other", 3), ("/export", 0))
+        for each in met_by(priced, "demo", Descriptor({"user": "u", "route": route}, hits))
+    ]
+    assert costs == [30, 3, 0]
 
 
 def test_two_keys_of_one_rule_in_one_call_both_count_where_a_full_memory_makes_them_share() -> None:

@@ -12,7 +12,7 @@ from designs.rate_limiter.backends.memory import MemoryLimitStore
 from designs.rate_limiter.limiter import CLOSED_RETRY_US, Limiter, Request, Verdict
 from designs.rate_limiter.limits import Limit, Slots
 from designs.rate_limiter.ports import Demand, LimitStore, NotKept, SlotDemand, StoreError, Taken
-from designs.rate_limiter.rules import Domain, Rule, RuleSet
+from designs.rate_limiter.rules import Cost, Domain, Rule, RuleSet
 from tests.rate_limiter.limit_store_contract import StoreClock
 
 T = TypeVar("T")
@@ -185,6 +185,18 @@ def test_what_is_refunded_or_reset_can_be_had_again() -> None:
         assert left(await here.check()) == {"per-user": 0, "per-tenant": 2}
         await here.limiter.reset(request())
         assert left(await here.check()) == {"per-user": 2, "per-tenant": 4}
+
+    play(scene)
+
+
+def test_an_expensive_request_takes_and_gets_back_what_its_rule_says_it_costs() -> None:
+    async def scene() -> None:
+        here = Scene(per_user(10, costs=[Cost({"tenant": "t1"}, 4)]), per_tenant(10))
+        assert left(await here.check()) == {"per-user": 6, "per-tenant": 9}
+        assert left(await here.check()) == {"per-user": 2, "per-tenant": 8}
+        assert not (await here.check()).allowed
+        await here.limiter.refund(request())
+        assert left(await here.check()) == {"per-user": 2, "per-tenant": 8}
 
     play(scene)
 

@@ -22,7 +22,7 @@ from designs.rate_limiter.rule_file import (
     RuleFile,
     parse_rules,
 )
-from designs.rate_limiter.rules import Rule, RuleSet, applied
+from designs.rate_limiter.rules import Cost, Rule, RuleSet, applied
 from designs.rate_limiter.settings import EXAMPLE_RULES
 
 SECOND_US = 1_000_000
@@ -81,6 +81,17 @@ def test_a_tier_has_what_it_does_not_say_from_the_rule_and_its_own_quota_as_burs
     slots = rules_of('{name: a, match: {tenant: "*"}, slots: 5, lease: 30s, tiers: {pro: {slots: 20}}}')["a"]
     assert slots.limit == Slots(5, 30 * SECOND_US)
     assert slots.limit_for("pro") == Slots(20, 30 * SECOND_US)
+
+
+def test_a_rule_says_which_requests_cost_it_more_than_one_unit() -> None:
+    priced = '{name: a, match: {user: "*"}, quota: 20, per: 1s, costs: [{match: {route: /export}, cost: 10}, {match: {}, cost: 2}]}'
+    assert rules_of(PLAIN)["plain"].costs == ()
+    assert rules_of(priced)["a"].costs == (Cost({"route": "/export"}, 10), Cost({}, 2))
+
+
+def test_what_only_a_tier_can_pay_is_no_mistake() -> None:
+    priced = "{name: a, match: {}, quota: 5, per: 1s, tiers: {pro: {quota: 50}}, costs: [{match: {route: /export}, cost: 50}]}"
+    assert rules_of(priced)["a"].costs == (Cost({"route": "/export"}, 50),)
 
 
 def test_what_a_rule_leaves_open_is_as_the_process_would_have_it() -> None:
@@ -171,6 +182,16 @@ def test_the_version_is_that_of_the_text() -> None:
         ("{name: a, match: {}, quota: 1, per: 1s, tiers: {pro: {quotas: 1}}}", "rule a, tiers.pro.quotas: there is no such field"),
         ("{name: a, match: {}, quota: 1, per: 1s, tiers: {pro: 5}}", "rule a, tiers.pro: this is to be a mapping"),
         ("{name: a, match: {}, quota: 1, per: 1s, tiers: {pro: {algorithm: gcra}}}", "tiers.pro.algorithm: there is no such field"),
+        (
+            "{name: a, match: {}, quota: 1, per: 1s, burst: 5, costs: [{match: {route: /a}, cost: 6}]}",
+            "rule a, cost: nobody could ever pass, since this rule lets 5 units pass at once at most",
+        ),
+        ("{name: a, match: {}, quota: 9, per: 1s, costs: [{match: {}, cost: 0}]}", "cost: this is to be a whole number above zero"),
+        ("{name: a, match: {}, quota: 9, per: 1s, costs: [{cost: 2}]}", "match is missing: what costs so much"),
+        ("{name: a, match: {}, quota: 9, per: 1s, costs: [{match: {}}]}", "cost is missing: the units that such a request takes"),
+        ("{name: a, match: {}, quota: 9, per: 1s, costs: {cost: 2}}", "costs: this is to be a list"),
+        ("{name: a, match: {}, quota: 9, per: 1s, costs: [{match: {}, units: 2}]}", "units: there is no such field"),
+        ("{name: a, match: {}, slots: 5, lease: 30s, costs: [{match: {}, cost: 2}]}", "rule a, costs: there is no such field"),
         ("just words", "domain api, a rule: this is to be a mapping"),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from designs.rate_limiter.limits import ALGORITHM_NAMES, BadLimit, Limit, Slots
 from designs.rate_limiter.ports import Demand, SlotDemand
-from designs.rate_limiter.rules import KEY_VERSION, MAX_ITEM_CHARS, Domain, Rule, RuleSet, applied, bucket_of, item_of
+from designs.rate_limiter.rules import KEY_VERSION, MAX_ITEM_CHARS, Cost, Domain, Rule, RuleSet, applied, bucket_of, item_of
 
 PER_SECOND = Limit("gcra", 10, 1_000_000, 10)
 PRO = Limit("gcra", 100, 1_000_000, 100)
@@ -108,6 +108,29 @@ def test_a_tier_has_its_own_limit_and_an_unknown_one_the_usual() -> None:
         "platinum": PER_SECOND,
     }
     assert len({demand.key for demand in limits.values()}) == 1, "who is upgraded keeps what was used"
+
+
+PRICED = rule("user", costs=[Cost({"route": "/export"}, 4), Cost({"route": "*", "job": "*"}, 2)])
+
+
+def cost(descriptor: dict[str, str], own: int, *rules: Rule) -> list[int]:
+    demands = [each.demand for each in applied(rule_set(*rules), "api", {"user": "u1"} | descriptor, "", own)]
+    return [demand.cost for demand in demands if isinstance(demand, Demand)]
+
+
+def test_the_first_of_a_rules_costs_that_applies_is_what_each_unit_of_a_request_takes() -> None:
+    assert cost({}, 1, PRICED) == cost({"route": "/other"}, 1, PRICED) == [1]
+    assert cost({"route": "/export"}, 1, PRICED) == cost({"route": "/export", "job": "j"}, 1, PRICED) == [4]
+    assert cost({"route": "/other", "job": "j"}, 3, PRICED) == [6]
+    assert cost({"route": "/export"}, 0, PRICED) == [0], "who only reads takes nothing"
+
+
+def test_a_cost_is_one_rules_own_and_the_others_take_what_the_request_says() -> None:
+    assert cost({"route": "/export"}, 2, PRICED, rule("other")) == [8, 2]
+
+
+def test_more_than_a_limit_ever_allows_is_one_more_than_that() -> None:
+    assert cost({"route": "/export"}, 1_000_000_000, PRICED) == [PER_SECOND.burst + 1]
 
 
 def test_a_rule_of_slots_asks_for_a_slot() -> None:
