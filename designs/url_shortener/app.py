@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from designs.building_blocks.behind_proxies import BehindProxies
 from designs.building_blocks.body_limit import BodyLimit
 from designs.building_blocks.concurrency_limit import ConcurrencyLimit
 from designs.building_blocks.metric_families import observe_refused, observe_spans
@@ -54,6 +55,8 @@ def create_app(knobs: ShortenerKnobs, settings: ShortenerSettings, clock_us: Cal
     served: ASGIApp = framework
     if knobs.redirect_path == "asgi":
         served = RedirectPath(framework, replica.redirect, telemetry.http_seconds)
+    if settings.trusted_proxies:
+        served = BehindProxies(served, settings.proxies())
     if traces is None:
         return served
     from designs.building_blocks.tracing import TracedRequests

@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from designs.building_blocks.api_keys import checked_pairs, owners_of
+from designs.building_blocks.client_address import TrustedProxies, parse_proxies
 from designs.building_blocks.settings import Settings
 from designs.url_shortener.urls import host_of
 
@@ -42,6 +43,10 @@ class ShortenerSettings(Settings):
     public_url: str = Field(
         default="http://127.0.0.1:8000", description="what short links start with; the Host header is not trusted"
     )
+    trusted_proxies: str = Field(
+        default="",
+        description="networks of proxies, comma separated, whose X-Forwarded-For says who visits; without it nobody is believed",
+    )
     blocklist: Path | None = Field(default=None, description="file of blocked hosts, one a line; read again when it changes")
     process_name: str = Field(default="replica-1", description="unique among the processes of the design")
     fault_file: Path | None = Field(
@@ -60,6 +65,12 @@ class ShortenerSettings(Settings):
     def _pairs(cls, keys: SecretStr) -> SecretStr:
         checked_pairs(keys.get_secret_value())
         return keys
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, proxies: str) -> str:
+        parse_proxies(proxies)
+        return proxies
 
     @field_validator("public_url")
     @classmethod
@@ -83,6 +94,9 @@ class ShortenerSettings(Settings):
     def owners(self) -> dict[bytes, str]:
         """sha256 of an API key -> its owner."""
         return owners_of(self.api_keys.get_secret_value())
+
+    def proxies(self) -> TrustedProxies:
+        return parse_proxies(self.trusted_proxies)
 
     def own_hosts(self) -> frozenset[str]:
         """Hosts that lead back here, in the form that `urls.canonical_url` compares."""

@@ -42,6 +42,13 @@ def test_after_the_wait_it_was_told_a_client_may_miss_once_more() -> None:
     assert misses(limit, "scanner", 5) == 1
 
 
+def test_a_host_that_chooses_a_new_address_in_its_network_for_each_request_stays_one_client() -> None:
+    limit = MissLimit(60, Seconds())
+    assert sum(misses(limit, f"2001:db8:1:2::{host:x}", 1) for host in range(100)) == 60
+    assert limit.wait_s("2001:db8:1:3::1") == 0
+    assert limit.wait_s("192.0.2.1") == 0
+
+
 def test_no_limit_never_waits() -> None:
     assert misses(MissLimit(0, Seconds()), "scanner", 1_000) == 1_000
 

@@ -337,6 +337,26 @@ def test_who_asks_for_many_unknown_codes_is_slowed_and_his_hits_and_neighbours_a
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_behind_a_trusted_proxy_each_visitor_has_misses_of_his_own(path: str, tmp_path: Path) -> None:
+    async def scene() -> None:
+        turned = knobs(clicks="off", cache="none", ids="lease", misses_per_minute=2, redirect_path=path)
+        async with running_replica(turned, tmp_path, trusted_proxies="192.0.2.0/24") as replica:
+            proxy = replica.client_at("192.0.2.1")
+
+            async def guesses(visitor: str) -> list[int]:
+                said = {"X-Forwarded-For": f"127.0.0.1, {visitor}"}
+                return [(await proxy.get(f"/guess{number}", headers=said)).status_code for number in range(3)]
+
+            assert await guesses("203.0.113.66") == [404, 404, 429]
+            assert await guesses("203.0.113.67") == [404, 404, 429]
+            stranger = replica.client_at("198.51.100.1")
+            lies = [{"X-Forwarded-For": f"203.0.113.{number}"} for number in range(3)]
+            assert [(await stranger.get("/guess9", headers=lie)).status_code for lie in lies] == [404, 404, 429]
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_what_can_be_no_code_costs_the_store_nothing(path: str, tmp_path: Path, redis_url: str) -> None:
     async def scene() -> None:
         async with replica_with("no cache", path, tmp_path, redis_url) as replica:
