@@ -10,9 +10,8 @@ setup: ## make .venv from requirements.lock (every other target does it by itsel
 demo: setup ## run a design and one of its trade-offs, end to end
 	@$(DESIGNS) demo
 
-# Compiled modules are kept, also where the environment says otherwise: the tests start hundreds of processes.
-test: setup ## run the tests, some at a time
-	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest -n auto --dist loadfile
+test: setup ## run the tests, some at a time, and the few that fail once more, alone
+	@scripts/test
 
 test-thorough: setup ## the property tests alone, with twenty times the examples, other ones each time
 	@env -u CI HYPOTHESIS_PROFILE=thorough .venv/bin/python -m pytest -n auto --dist loadfile -m hypothesis
