@@ -43,7 +43,7 @@ async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
         await task
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], tries: int = 1_000) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], tries: int = 4_000) -> None:
     """Wait for what other tasks, threads and servers are about to do; bounded, and as short as it can be."""
     for _ in range(tries):
         if await holds():

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from loadtests.faults.proxy.client import ProxyControl
 
 
-READY_WITHIN_S = 20.0
+READY_WITHIN_S = 60.0
 WITH_SERVERS_READY_WITHIN_S = 90.0  # a design makes its topics and tables, and a schema takes a busy Cassandra a while
 
 

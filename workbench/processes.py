@@ -55,7 +55,7 @@ class Supervisor:
     """
 
     def __init__(
-        self, log_dir: Path, *, cpus: Iterable[int] | None = None, ready_within_s: float = 20.0, stop_within_s: float = 5.0
+        self, log_dir: Path, *, cpus: Iterable[int] | None = None, ready_within_s: float = 60.0, stop_within_s: float = 5.0
     ) -> None:
         self.log_dir = log_dir
         self.ready_within_s = ready_within_s

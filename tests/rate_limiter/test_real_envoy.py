@@ -30,6 +30,7 @@ from workbench.processes import Supervisor, free_port
 CONFIGURATION = REPOSITORY / "designs" / "rate_limiter" / "envoy.yaml"
 HOW_TO_GET_IT = "envoy is neither on the PATH nor in .cache/envoy; scripts/get-envoy puts it there on Linux and on macOS (arm64)"
 MINUTE_US = 60_000_000
+PATIENCE_S = 10
 RULES = (
     Rule("per-user", {"user": "*"}, Limit("gcra", 5, MINUTE_US, 5)),
     Rule("per-tenant", {"tenant": "*"}, Limit("gcra", 1, MINUTE_US, 1), tiers={"pro": Limit("gcra", 2, MINUTE_US, 2)}),
@@ -55,6 +56,7 @@ def configuration(public: int, api: int, limiter: int, deny: bool) -> str:
         "port_value: 8080}": f"port_value: {api}}}",
         "port_value: 8081}": f"port_value: {limiter}}}",
         "failure_mode_deny: false": f"failure_mode_deny: {str(deny).lower()}",
+        "          timeout: 0.25s": f"          timeout: {PATIENCE_S}s",  # or a busy machine would fail it open
     }
     for old, new in changes.items():
         assert text.count(old) == 1, old

@@ -31,6 +31,8 @@ from tests.url_shortener.replicas import (
     running_replica,
 )
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 Scene = Callable[[TestReplica], Awaitable[None]]
 LINKS = "/api/v1/links"
 

@@ -20,6 +20,8 @@ from tests.url_shortener.replicas import BROWSER, LONG_URL, PUBLIC_URL, eventual
 from tests.virtual_time import run
 from workbench.namespaces import delete_namespace
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 def turns() -> Iterator[dict[str, Any]]:
     """Each choice and each example of each knob, the others as they are by default."""

@@ -28,6 +28,8 @@ from tests.url_shortener.replicas import (
     running_replica,
 )
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 PATHS = ["asgi", "fastapi"]
 DOWN = StoreError("away", may_have_happened=False)
 UNSURE = StoreError("no answer", may_have_happened=True)

@@ -30,6 +30,9 @@ from tests.url_shortener.replicas import (
     running_replica,
 )
 
+pytestmark = pytest.mark.usefixtures("patient")
+
+PATIENT = {"cache_deadline_ms": 5_000}  # a busy machine is no outage
 # Knobs, and how many replicas share the stores.
 VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
     "memory": (PLAIN, 1),
@@ -46,7 +49,7 @@ async def replicas(variant: str, folder: Path, redis_url: str, **more: Any) -> A
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(
-                running_replica(knobs(**turned | more), folder, redis_url=redis_url, process_name=f"replica-{number}")
+                running_replica(knobs(**PATIENT | turned | more), folder, redis_url=redis_url, process_name=f"replica-{number}")
             )
             for number in range(count)
         ]

@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from designs.url_shortener import guards
+from designs.url_shortener.backends import redis as redis_backend
 from designs.url_shortener.backends.memory import MemoryLinkStore
 from designs.url_shortener.ports import StoreError
 from designs.url_shortener.redirects import MAX_WAITING
@@ -32,7 +33,7 @@ from tests.url_shortener.replicas import (
 MOVED = "https://example.org/moved"
 FULL = StoreError("SQLite: database or disk is full", may_have_happened=False)
 # Far above every deadline of a request, and below the time-out of what waits for work (5 s).
-PATIENCE_S = 3.0
+PATIENCE_S, DRIVER_S = 20.0, 120.0
 
 
 async def readiness(replica: TestReplica) -> tuple[str, float, float | None]:
@@ -212,8 +213,10 @@ KNOBS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("turned", KNOBS.values(), ids=KNOBS)
 def test_whatever_the_knobs_a_redis_that_answers_nothing_keeps_nobody_waiting(
-    turned: dict[str, Any], tmp_path: Path, redis_url: str
+    turned: dict[str, Any], tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(redis_backend, "QUEUE_DEADLINE_S", DRIVER_S)  # so that nothing but our own deadlines ends a call
+
     async def scene() -> None:
         async with (
             Wire(redis_url) as wire,
@@ -252,10 +255,12 @@ def _is_refused(answer: httpx2.Response) -> bool:
     return answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1 and "may_have_happened" in answer.json()
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("path", ["asgi", "fastapi"])
 def test_too_many_who_wait_for_the_store_are_refused_early_and_what_is_in_memory_is_answered(path: str, tmp_path: Path) -> None:
     async def scene() -> None:
-        turned = knobs(store="memory", cache="aside", cache_layers="process", clicks="off", stampede="none", redirect_path=path)
+        layers = {"cache": "aside", "cache_layers": "process", "stampede": "none", "staleness_s": 60}
+        turned = knobs(store="memory", clicks="off", redirect_path=path, **layers)
         async with running_replica(turned, tmp_path, redis_url="redis://127.0.0.1:1/0") as replica:
             held, cold = [(await replica.create())["code"] for _ in range(2)]
             assert await replica.target(held) == LONG_URL

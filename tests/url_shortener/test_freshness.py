@@ -23,6 +23,8 @@ from tests.known_bad.url_shortener import CreateLeavesCacheAlone
 from tests.url_shortener.replicas import LONG_URL, OWNER, counting, eventually, knobs, running_replica
 from tests.virtual_time import now_us, run
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 MOVED = "https://example.org/moved"
 PATIENT = {"cache_deadline_ms": 5_000}  # a busy machine is no outage
 LAYERS: dict[str, dict[str, Any]] = {

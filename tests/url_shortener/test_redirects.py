@@ -28,6 +28,8 @@ from tests.url_shortener.replicas import (
     running_replica,
 )
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 PATHS = ["asgi", "fastapi"]
 CACHES: dict[str, dict[str, Any]] = {
     "no cache": {"cache": "none", "clicks": "off"},

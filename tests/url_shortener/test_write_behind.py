@@ -18,6 +18,8 @@ from designs.url_shortener.write_behind import WriteBehindTotals, carry_once
 from tests.url_shortener.link_store_contract import link
 from tests.url_shortener.replicas import LONG_URL, OTHER, Wire, eventually, failing, knobs, running_replica
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 BEHIND = {"cache": "write-behind", "clicks": "off", "cache_deadline_ms": 5_000}  # a busy machine is no outage
 AWAY = StoreError("the store is away", may_have_happened=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,10 @@ def test_every_fault_of_the_plan_struck_and_is_a_band_of_the_record_and_a_line_o
     record = CheckRecord.model_validate_json((folder / "check.json").read_text())
     planned = [line.split("\t")[2] for line in shown.stdout.splitlines() if line.count("\t") == 3]
     assert planned
-    assert sorted(band.name for band in record.bands) == sorted(planned)
+    bands = Counter(band.name for band in record.bands)
+    # A process that is not up again yet when it is to be struck once more is left alone.
+    assert bands <= Counter(planned)
+    assert bands.keys() == set(planned)
     assert all(0 < band.start_s < band.end_s < record.seconds + 30 for band in record.bands)
     _, items = read_history(folder / record.history)
     assert [item.detail for item in items if isinstance(item, Struck)] == [band.name for band in record.bands]

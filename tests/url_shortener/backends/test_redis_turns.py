@@ -9,7 +9,6 @@ import redis
 from pydantic import SecretStr
 
 from designs.building_blocks.telemetry import Telemetry
-from designs.url_shortener import redis_parts
 from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.redis_parts import AT_ONCE, RedisParts
 from designs.url_shortener.settings import ShortenerSettings
@@ -17,10 +16,8 @@ from designs.url_shortener.settings import ShortenerSettings
 MANY = 1_000
 
 
-def test_a_bulk_gets_all_its_numbers_over_a_few_connections_and_opens_no_breaker(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(redis_parts, "REQUEST_DEADLINE_S", 60)  # how fast this machine is does not matter here
+@pytest.mark.usefixtures("patient")
+def test_a_bulk_gets_all_its_numbers_over_a_few_connections_and_opens_no_breaker(redis_url: str) -> None:
 
     async def scene() -> tuple[list[int], int]:
         settings = ShortenerSettings(redis_url=SecretStr(redis_url), code_key=SecretStr("of no matter: nothing is encoded here"))

@@ -72,8 +72,13 @@ class Api:
         return dict(answer.json())
 
     def create_many(self, urls: Sequence[str]) -> dict[str, str]:
-        """Code -> URL of at most `BULK_LINKS` links, all of which must be created."""
-        answer = self.http.post("/api/v1/links/bulk", json={"links": [{"url": url} for url in urls]})
+        """Code -> URL of at most `BULK_LINKS` links, all of which must be created. Who is refused by a busy machine asks again."""
+        give_up_s = time.monotonic() + PATIENCE_S
+        while True:
+            answer = self.http.post("/api/v1/links/bulk", json={"links": [{"url": url} for url in urls]})
+            if answer.status_code != 503 or time.monotonic() > give_up_s:
+                break
+            time.sleep(PAUSE_AFTER_ERRORS_S)
         items = answer.json()["items"]
         assert [item["status"] for item in items] == [201] * len(urls)
         return {item["link"]["code"]: item["link"]["url"] for item in items}
