@@ -19,6 +19,7 @@ from loadtests.comparison.experiment import Experiment
 from loadtests.comparison.rounds import plan_hash
 from loadtests.report.verdict import safety_findings
 from loadtests.result import SCHEMA_VERSION, Comparison, Result
+from workbench.bench_verdicts import MET
 from workbench.catalogue import Design
 from workbench.comparison import (
     MARGIN,
@@ -167,11 +168,11 @@ def point_ratio(baseline: float, other: float) -> float:
 
 
 def judge_requirement(claim: Claim, record: BenchRecord) -> Judged:
-    """A bench says of each of its requirements "met: ..." or "MISSED: ..."."""
+    """By what the bench said of the requirement that the claim names."""
     for sentence in record.sentences:
         met, _, requirement = sentence.partition(": ")
         if requirement.startswith(claim.figure):
-            return Judged(claim, "holds" if met == "met" else "contradicted", sentence)
+            return Judged(claim, "holds" if met == MET else "contradicted", sentence)
     return Judged(claim, "not measured", "")
 
 

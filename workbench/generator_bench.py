@@ -18,9 +18,9 @@ from loadtests.generator.open_loop import LoadGenerator
 from loadtests.generator.placement import generator_placed
 from loadtests.workload import Exchange, Mix
 from workbench.bench import BenchFailed
+from workbench.bench_verdicts import conclude, met_or_missed
 from workbench.null_server import REQUEST, null_server
 from workbench.processes import cpu_plan
-from workbench.terminal import say, show_table
 
 RATES_PER_S = (1_000, 2_000, 5_000, 10_000, 15_000, 20_000, 25_000, 30_000, 40_000)
 REQUIRED_PER_S = 15_000
@@ -84,9 +84,10 @@ def verdict(steps: Sequence[Step]) -> str:
     top = ceiling(steps)
     met = top is not None and top.rate_per_s >= REQUIRED_PER_S
     found = "no rate" if top is None else f"{top.rate_per_s:,.0f} requests/s, on try {top.tries} of at most {TRIES}"
-    return (
-        f"{'met' if met else 'MISSED'}: planned with a p99 lag below {LAG_P99_MS:g} ms on less than {100 * CPU_RATIO:.0f} % "
-        f"of one CPU: {found}; asked for at least {REQUIRED_PER_S:,}"
+    return met_or_missed(
+        met,
+        f"planned with a p99 lag below {LAG_P99_MS:g} ms on less than {100 * CPU_RATIO:.0f} % "
+        f"of one CPU: {found}; asked for at least {REQUIRED_PER_S:,}",
     )
 
 
@@ -112,7 +113,6 @@ def generator_command(record: bool = False) -> int:
         )
         for step in steps
     ]
-    show_table(columns, rows)
     sentences = [
         verdict(steps),
         f"closed loop, {CLOSED_CLIENTS} clients: {closed.achieved_per_s:,.0f} requests/s at {closed.cpu_us:.1f} us of CPU each",
@@ -121,14 +121,7 @@ def generator_command(record: bool = False) -> int:
         sentences.append("unpinned: server and generator shared all CPUs")
     elif not first:
         sentences.append("the generator was an ordinary process: the system grants no real-time priority")
-    for sentence in sentences:
-        say(sentence)
-    if record:
-        from workbench.measurements import record_bench
-
-        say(f"recorded  {record_bench('url_shortener', 'generator', columns, rows, sentences)}")
-    top = ceiling(steps)
-    return 0 if top is not None and top.rate_per_s >= REQUIRED_PER_S else 1
+    return conclude("url_shortener", "generator", columns, rows, sentences, record=record)
 
 
 async def measure(url: str, rates_per_s: Sequence[int] = RATES_PER_S, step_s: float = STEP_S) -> tuple[list[Step], Step]:
