@@ -93,11 +93,10 @@ def measured(variant: Variant, seconds: float = SECONDS) -> Found:
     words = [f"deadline_ms={variant.deadline_ms}", f"breaker={variant.breaker}"]
     knobs = parse_assignments(design.processes().KNOBS, words)
     with contextlib.ExitStack() as stack:
-        cpus = plan.servers if plan else None
-        running = stack.enter_context(RunningDesign(design, knobs, replicas=REPLICAS, cpus=cpus, faults=True))
+        running = stack.enter_context(RunningDesign(design, knobs, replicas=REPLICAS, cpus=plan.servers, faults=True))
         assert running.proxy is not None  # it was asked for
         links = LinkFaults(running.proxy)
-        stack.enter_context(generator_placed(plan.generator if plan else None))
+        stack.enter_context(generator_placed(plan.generator))
         well = open_loop.run(load(running, seconds))
         links.begin(SILENT)
         silent = open_loop.run(load(running, seconds))

@@ -98,13 +98,13 @@ def load(
         if master:
             say(f"worker    {locust.worker_command(chosen, options, '$DESIGNS_API_KEY' if host else api_key)}")
         env = locust.locust_environment(urls, api_key, mix, allow_remote)
-        return locust.run_locust(locust.locust_argv(file, urls, options), env, plan.generator if plan else None)
+        return locust.run_locust(locust.locust_argv(file, urls, options), env, plan.generator)
 
     with ended_by_signals():
         if host or worker:
             failed = loaded((host.rstrip("/"),) if host else (), known_key)
         else:
-            with running_design(chosen, turned, replicas=replicas, cpus=plan.servers if plan else None) as running:
+            with running_design(chosen, turned, replicas=replicas, cpus=plan.servers) as running:
                 failed = loaded(running.urls, running.api_key)
     if failed:
         raise typer.Exit(ExitCode.INVALID)

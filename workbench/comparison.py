@@ -92,8 +92,7 @@ def run_comparison(
     experiment = replace(experiment, command=command_line(experiment, values, assignments))
     knobs = [variant_knobs(design, chosen, assignments, knob, value) for value in [*values, *values[: int(control)]]]
     plan = cpu_plan()
-    cpus = plan.servers if plan else None
-    with Variants(design, experiment.variants, knobs, cpus, struck=bool(faults), replicas=chosen.replicas) as variants:
+    with Variants(design, experiment.variants, knobs, plan.servers, struck=bool(faults), replicas=chosen.replicas) as variants:
         targets = variants.start()
         return measured_and_shown(
             experiment,
@@ -101,7 +100,7 @@ def run_comparison(
             workload,
             renew=variants.start if restart else None,
             strikes=variants.strikes(experiment) if faults else None,
-            cpus=plan.generator if plan else None,
+            cpus=plan.generator,
             versions=server_versions(variants.given()),
             remarks=shared_servers(variants.given()),
             out_dir=out_dir,

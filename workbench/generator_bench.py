@@ -20,7 +20,7 @@ from loadtests.workload import Exchange, Mix
 from workbench.bench import BenchFailed
 from workbench.bench_verdicts import conclude, met_or_missed
 from workbench.null_server import REQUEST, null_server
-from workbench.processes import cpu_plan
+from workbench.processes import UNPINNED, cpu_plan
 
 RATES_PER_S = (1_000, 2_000, 5_000, 10_000, 15_000, 20_000, 25_000, 30_000, 40_000)
 REQUIRED_PER_S = 15_000
@@ -95,8 +95,8 @@ def generator_command(record: bool = False) -> int:
     """Measure, print, and answer 0 when the required rate is met, else 1."""
     plan = cpu_plan()
     with (
-        null_server(plan.servers if plan else None) as (url, _),
-        generator_placed(plan.generator if plan else None) as first,
+        null_server(plan.servers) as (url, _),
+        generator_placed(plan.generator) as first,
     ):
         steps, closed = open_loop.run(measure(url))
     columns = ("planned/s", "achieved/s", "lag p50, ms", "lag p99, ms", "CPU us/request", "share of one CPU", "tries", "verdict")
@@ -117,7 +117,7 @@ def generator_command(record: bool = False) -> int:
         verdict(steps),
         f"closed loop, {CLOSED_CLIENTS} clients: {closed.achieved_per_s:,.0f} requests/s at {closed.cpu_us:.1f} us of CPU each",
     ]
-    if plan is None:
+    if plan == UNPINNED:
         sentences.append("unpinned: server and generator shared all CPUs")
     elif not first:
         sentences.append("the generator was an ordinary process: the system grants no real-time priority")

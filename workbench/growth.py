@@ -125,7 +125,7 @@ def grow_and_measure(folder: Path, sizes: Sequence[int], blocks: int, phases: Se
     """Everything that takes time: fill a data folder per size under `folder`, run the phases on them, look at the files."""
     plan = cpu_plan()
     growth = Growth()
-    with generator_placed(plan.generator if plan else None):
+    with generator_placed(plan.generator):
         sites = list(prepared(folder, sizes))
         for phase in phases:
             knobs = parse_assignments(ShortenerKnobs, ["misses_per_minute=0", *phase.words])
@@ -133,9 +133,7 @@ def grow_and_measure(folder: Path, sizes: Sequence[int], blocks: int, phases: Se
                 running: dict[int, RunningDesign] = {}
                 for site in sites:
                     say(f"starting {site.links:,} links {' '.join(phase.words)}".rstrip())
-                    design = RunningDesign(
-                        design_named("url_shortener"), knobs, data_dir=site.folder, cpus=plan.servers if plan else None
-                    )
+                    design = RunningDesign(design_named("url_shortener"), knobs, data_dir=site.folder, cpus=plan.servers)
                     running[site.links] = stack.enter_context(design)
                 growth.cpu_us |= open_loop.run(measure(sites, running, phase, blocks))
                 for links, each in running.items():

@@ -91,7 +91,6 @@ def judge(requirement: Requirement, cpu_us: Mapping[str, Sequence[float]]) -> Ve
 def redirect_command(*, record: bool = False, blocks: int = BLOCKS, round_s: float = ROUND_S) -> int:
     """Measure, print, and answer 0 when every requirement is met, else 1."""
     plan = cpu_plan()
-    cpus = plan.servers if plan else None
     design = design_named("url_shortener")
     with contextlib.ExitStack() as stack:
         urls: dict[str, str] = {}
@@ -99,14 +98,14 @@ def redirect_command(*, record: bool = False, blocks: int = BLOCKS, round_s: flo
         for name, words in VARIANTS.items():
             say(f"starting {name}")
             knobs = parse_assignments(design.processes().KNOBS, ["misses_per_minute=0", *words])
-            running = stack.enter_context(RunningDesign(design, knobs, cpus=cpus))
+            running = stack.enter_context(RunningDesign(design, knobs, cpus=plan.servers))
             urls[name], pids[name] = running.urls[0], running.pids_by_role()["service"]
             make_links(running)
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="bare-redirect-")))
-        bare = stack.enter_context(Supervisor(folder, cpus=cpus))
+        bare = stack.enter_context(Supervisor(folder, cpus=plan.servers))
         urls[BARE] = start_bare(bare)
         pids[BARE] = bare.pids_by_role()["service"]
-        with generator_placed(plan.generator if plan else None):
+        with generator_placed(plan.generator):
             cpu_us = open_loop.run(measure(urls, pids, blocks, round_s))
     sentences = [judge(requirement, cpu_us).sentence for requirement in REQUIREMENTS]
     columns = ("redirect", "CPU us/request", "requests per CPU-second", "spread over blocks, us")
