@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import argparse
-
-import uvicorn
 from starlette.types import Receive, Scope, Send
+
+from workbench.asgi_process import serve_on_port
 
 LINKS = {f"/k{number:03d}": f"https://example.org/{number}".encode() for number in range(100)}
 
@@ -22,22 +21,5 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    uvicorn.run(
-        app,
-        host="127.0.0.1",
-        port=parser.parse_args().port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        lifespan="off",
-    )
-
-
 if __name__ == "__main__":
-    main()
+    serve_on_port(app, __doc__)

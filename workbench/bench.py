@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-BENCHES = ("redirect", "growth", "limiter", "leases", "black-hole", "generator", "fault-proxy", "selftest")
+# Imported when it is asked for: module and function, called with `record`.
+BENCHES: Mapping[str, tuple[str, str]] = {
+    "redirect": ("workbench.redirect_cost", "redirect_command"),
+    "growth": ("workbench.growth", "growth_command"),
+    "limiter": ("workbench.limiter_bench.command", "limiter_command"),
+    "leases": ("workbench.lease_bench", "leases_command"),
+    "black-hole": ("workbench.black_hole_bench", "black_hole_command"),
+    "generator": ("workbench.generator_bench", "generator_command"),
+    "fault-proxy": ("workbench.proxy_bench", "fault_proxy_command"),
+    "selftest": ("workbench.selftest", "selftest_command"),
+}
 MAX_LINKS = 10_000_000
 
 
@@ -23,44 +35,23 @@ def bench_command(name: str, *, record: bool = False, links: str = "", peers: st
     `links` are the sizes that growth compares, such as "10000,1000000"; `peers` the limiters that ours is measured beside, such as
     "limits,slowapi" or "none" (None: all of them). `remove_peers` takes their environments away and measures nothing.
     """
-    if name == "limiter" and not links:
-        from workbench.limiter_bench.command import limiter_command, remove_command
+    if name != "limiter" and (peers is not None or remove_peers):
+        raise UnknownBench(f"--peers and --remove-peers belong to limiter, not to {name}")
+    if name != "growth" and links:
+        raise UnknownBench(f"--links belongs to growth, not to {name}")
+    if name not in BENCHES:
+        raise UnknownBench(f"there is no bench {name!r}; the benches are {', '.join(BENCHES)}")
+    module, function = BENCHES[name]
+    options: dict[str, Any] = {"sizes": parsed_sizes(links)} if links else {}
+    if name == "limiter":
+        from workbench.limiter_bench.command import remove_command
         from workbench.limiter_bench.environments import chosen_peers
 
-        return remove_command() if remove_peers else limiter_command(record=record, peers=chosen_peers(peers))
-    if peers is not None or remove_peers:
-        raise UnknownBench(f"--peers and --remove-peers belong to limiter, not to {name}")
-    if name == "growth":
-        from workbench.growth import SIZES, growth_command
-
-        return growth_command(record=record, sizes=parsed_sizes(links) if links else SIZES)
-    if links:
-        raise UnknownBench(f"--links belongs to growth, not to {name}")
-    if name == "redirect":
-        from workbench.redirect_cost import redirect_command
-
-        return redirect_command(record=record)
-    if name == "leases":
-        from workbench.lease_bench import leases_command
-
-        return leases_command(record=record)
-    if name == "black-hole":
-        from workbench.black_hole_bench import black_hole_command
-
-        return black_hole_command(record=record)
-    if name == "generator":
-        from workbench.generator_bench import generator_command
-
-        return generator_command(record=record)
-    if name == "fault-proxy":
-        from workbench.proxy_bench import fault_proxy_command
-
-        return fault_proxy_command(record=record)
-    if name == "selftest":
-        from workbench.selftest import selftest_command
-
-        return selftest_command(record=record)
-    raise UnknownBench(f"there is no bench {name!r}; the benches are {', '.join(BENCHES)}")
+        if remove_peers:
+            return remove_command()
+        options["peers"] = chosen_peers(peers)
+    command: Callable[..., int] = getattr(importlib.import_module(module), function)
+    return command(record=record, **options)
 
 
 def parsed_sizes(words: str) -> Sequence[int]:

@@ -27,10 +27,11 @@ from loadtests.manifest import conditions
 from loadtests.rate_limiter import requests
 from loadtests.workload import Exchange, Mix
 from workbench.bench import BenchFailed
+from workbench.bench_verdicts import conclude, met_or_missed
 from workbench.catalogue import design_named
 from workbench.launch import RunningDesign
 from workbench.processes import cpu_plan
-from workbench.terminal import say, show_table
+from workbench.terminal import say
 
 REPLICAS = 2
 RATE_PER_S, SECONDS = 60.0, 20.0  # 1,200 decisions, of which twelve are slower than the p99
@@ -82,14 +83,7 @@ def black_hole_command(*, record: bool = False, variants: Sequence[Variant] = VA
         say(f"starting deadline_ms={variant.deadline_ms} breaker={variant.breaker}")
         found.append(measured(variant, seconds))
     table, sentences = [row(each) for each in found], [verdict(each) for each in found]
-    show_table(COLUMNS, table)
-    for sentence in sentences:
-        say(sentence)
-    if record:
-        from workbench.measurements import record_bench
-
-        say(f"recorded  {record_bench('rate_limiter', 'black-hole', COLUMNS, table, sentences, around)}")
-    return 0 if all(sentence.startswith("met") for sentence in sentences) else 1
+    return conclude("rate_limiter", "black-hole", COLUMNS, table, sentences, record=record, around=around)
 
 
 def measured(variant: Variant, seconds: float = SECONDS) -> Found:
@@ -99,11 +93,10 @@ def measured(variant: Variant, seconds: float = SECONDS) -> Found:
     words = [f"deadline_ms={variant.deadline_ms}", f"breaker={variant.breaker}"]
     knobs = parse_assignments(design.processes().KNOBS, words)
     with contextlib.ExitStack() as stack:
-        cpus = plan.servers if plan else None
-        running = stack.enter_context(RunningDesign(design, knobs, replicas=REPLICAS, cpus=cpus, faults=True))
+        running = stack.enter_context(RunningDesign(design, knobs, replicas=REPLICAS, cpus=plan.servers, faults=True))
         assert running.proxy is not None  # it was asked for
         links = LinkFaults(running.proxy)
-        stack.enter_context(generator_placed(plan.generator if plan else None))
+        stack.enter_context(generator_placed(plan.generator))
         well = open_loop.run(load(running, seconds))
         links.begin(SILENT)
         silent = open_loop.run(load(running, seconds))
@@ -173,7 +166,8 @@ def verdict(found: Found) -> str:
     all_degraded = found.degraded == len(found.silent_ms)
     met = p99_ms <= most_ms and all_degraded
     variant = f"with a deadline of {found.variant.deadline_ms} ms and the breaker {found.variant.breaker}"
-    return (
-        f"{'met' if met else 'MISSED'}: {variant}, 99 of 100 requests are decided within {most_ms:g} ms while Redis is silent: "
-        f"{p99_ms:.1f} ms, {found.degraded:,} of {len(found.silent_ms):,} without the store"
+    return met_or_missed(
+        met,
+        f"{variant}, 99 of 100 requests are decided within {most_ms:g} ms while Redis is silent: "
+        f"{p99_ms:.1f} ms, {found.degraded:,} of {len(found.silent_ms):,} without the store",
     )

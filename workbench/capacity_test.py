@@ -80,8 +80,7 @@ def capacity_command(
         given: dict[str, GivenServer] = {}
         for name, knobs in named or [(design.name, turned(design, chosen, assignments))]:
             say_aside(f"starting {name}")
-            cpus = plan.servers if plan else None
-            started = running.enter_context(RunningDesign(design, knobs, replicas=chosen.replicas, cpus=cpus))
+            started = running.enter_context(RunningDesign(design, knobs, replicas=chosen.replicas, cpus=plan.servers))
             targets.append(target_of(name, started))
             given |= started.given
         with progress_shown() as told:
@@ -90,8 +89,8 @@ def capacity_command(
                     experiment,
                     targets,
                     workload,
-                    cpus=plan.generator if plan else None,
-                    server_cpus=len(plan.servers) if plan else None,
+                    cpus=plan.generator,
+                    server_cpus=len(plan.servers) if plan.servers else None,
                     versions=server_versions(given),
                     progress=told,
                 )

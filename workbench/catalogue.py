@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
+from designs.building_blocks.estimation import Row
 from designs.building_blocks.knobs import Knobs
 from designs.building_blocks.processes import ProcessSpec
 
@@ -48,21 +49,10 @@ class DesignProcesses(Protocol):
         """
 
 
-class EstimateRow(Protocol):
-    """One line of an estimate: the figure for people, and how it came about."""
-
-    @property
-    def figure(self) -> str: ...
-    @property
-    def value(self) -> str: ...
-    @property
-    def how(self) -> str: ...
-
-
 class Estimate(Protocol):
     """What `<design>/capacity.py` answers."""
 
-    def rows(self) -> Sequence[EstimateRow]:
+    def rows(self) -> Sequence[Row]:
         """In the order in which an interview asks for the figures."""
 
 

@@ -19,14 +19,13 @@ from loadtests.comparison.experiment import Experiment
 from loadtests.comparison.rounds import plan_hash
 from loadtests.report.verdict import safety_findings
 from loadtests.result import SCHEMA_VERSION, Comparison, Result
+from workbench.bench_verdicts import MET
 from workbench.catalogue import Design
 from workbench.comparison import (
-    MARGIN,
-    PRIMARY,
-    SEED,
     UnknownMix,
     chosen_mix,
     command_line,
+    experiment_of,
     variant_knobs,
     variant_names,
     workload_of,
@@ -167,11 +166,11 @@ def point_ratio(baseline: float, other: float) -> float:
 
 
 def judge_requirement(claim: Claim, record: BenchRecord) -> Judged:
-    """A bench says of each of its requirements "met: ..." or "MISSED: ..."."""
+    """By what the bench said of the requirement that the claim names."""
     for sentence in record.sentences:
         met, _, requirement = sentence.partition(": ")
         if requirement.startswith(claim.figure):
-            return Judged(claim, "holds" if met == "met" else "contradicted", sentence)
+            return Judged(claim, "holds" if met == MET else "contradicted", sentence)
     return Judged(claim, "not measured", "")
 
 
@@ -228,19 +227,17 @@ def planned(run: Run, experiment: Experiment) -> str:
 def wanted_experiment(design: Design, run: Run) -> Experiment:
     """The experiment of a run, with what it leaves to the mix and to the usual. Raises `UnknownMix`."""
     mix = chosen_mix(workload_of(design), run.knob, run.mix)
-    return Experiment(
-        design=design.name,
-        knob=run.knob,
-        variants=variant_names(run.knob, run.values, with_control=False),
-        mix=mix,
-        rate_per_s=run.rate_per_s or mix.rate_per_s,
+    names = variant_names(run.knob, run.values, with_control=False)
+    return experiment_of(
+        design.name,
+        run.knob,
+        names,
+        mix,
+        run.faults,
+        rate_per_s=run.rate_per_s,
         round_s=run.round_s,
         blocks=run.blocks,
-        seed=SEED,
-        margin=MARGIN,
-        primary=PRIMARY,
         fresh=True,
-        faults=run.faults,
     )
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 if TYPE_CHECKING:
     from designs.building_blocks.knobs import KnobRow, Knobs
     from workbench.catalogue import Design
+    from workbench.launch import RunningDesign
 
 
 class ExitCode(IntEnum):
@@ -41,6 +43,13 @@ def design_and_knobs(design: str, words: list[str] | None) -> tuple[Design, Knob
 
     chosen = design_named(design)
     return chosen, parse_assignments(chosen.processes().KNOBS, words or ())
+
+
+def running_design(chosen: Design, turned: Knobs, **options: Any) -> RunningDesign:
+    """To be entered; with the Redis that REDIS_URL names, if it does. `options` are those of `RunningDesign`."""
+    from workbench.launch import RunningDesign
+
+    return RunningDesign(chosen, turned, redis_url=os.environ.get("REDIS_URL"), **options)
 
 
 def part(module: str, function: str) -> Callable[..., int]:

@@ -73,18 +73,13 @@ def run_comparison(
     *,
     assignments: Sequence[str] = (),
     mix: str | None = None,
-    rate_per_s: float | None = None,
-    blocks: int | None = None,
-    round_s: float | None = None,
-    seed: int | None = None,
-    margin: float | None = None,
-    primary: str | None = None,
     control: bool = False,
     restart: bool = True,
     faults: Sequence[str] = (),
     out_dir: Path | None = None,
+    **measuring: Any,
 ) -> Result:
-    """Start the variants, measure them, stop them, print the card and write the report. What is None is as usual.
+    """Start the variants, measure them, stop them, print the card and write the report. `measuring`: see `experiment_of`.
 
     `control` adds a second copy of the baseline, started on its own; without `restart` all blocks measure the same processes.
     With `faults`, names of schedules, every variant runs behind a fault proxy and is struck in each of its rounds; raises
@@ -92,26 +87,12 @@ def run_comparison(
     """
     workload = workload_of(design)
     chosen = chosen_mix(workload, knob, mix)
-    experiment = Experiment(
-        design=design.name,
-        knob=knob,
-        variants=variant_names(knob, values, control),
-        mix=chosen,
-        rate_per_s=rate_per_s or chosen.rate_per_s,
-        round_s=round_s or (ROUND_UNDER_FAULTS_S if faults else ROUND_S),
-        blocks=blocks or BLOCKS,
-        seed=SEED if seed is None else seed,
-        margin=MARGIN if margin is None else margin,
-        primary=primary or PRIMARY,
-        fresh=restart,
-        control=control,
-        faults=tuple(faults),
-    )
+    names = variant_names(knob, values, control)
+    experiment = experiment_of(design.name, knob, names, chosen, faults, fresh=restart, control=control, **measuring)
     experiment = replace(experiment, command=command_line(experiment, values, assignments))
     knobs = [variant_knobs(design, chosen, assignments, knob, value) for value in [*values, *values[: int(control)]]]
     plan = cpu_plan()
-    cpus = plan.servers if plan else None
-    with Variants(design, experiment.variants, knobs, cpus, struck=bool(faults), replicas=chosen.replicas) as variants:
+    with Variants(design, experiment.variants, knobs, plan.servers, struck=bool(faults), replicas=chosen.replicas) as variants:
         targets = variants.start()
         return measured_and_shown(
             experiment,
@@ -119,11 +100,45 @@ def run_comparison(
             workload,
             renew=variants.start if restart else None,
             strikes=variants.strikes(experiment) if faults else None,
-            cpus=plan.generator if plan else None,
+            cpus=plan.generator,
             versions=server_versions(variants.given()),
             remarks=shared_servers(variants.given()),
             out_dir=out_dir,
         )
+
+
+def experiment_of(
+    design: str,
+    knob: str,
+    variants: Sequence[str],
+    mix: Mix,
+    faults: Sequence[str] = (),
+    *,
+    rate_per_s: float | None = None,
+    blocks: int | None = None,
+    round_s: float | None = None,
+    seed: int | None = None,
+    margin: float | None = None,
+    primary: str | None = None,
+    fresh: bool = False,
+    control: bool = False,
+) -> Experiment:
+    """What is None is as usual, so that a claim, and whoever types no option, ask for the same experiment."""
+    return Experiment(
+        design=design,
+        knob=knob,
+        variants=variants,
+        mix=mix,
+        rate_per_s=rate_per_s or mix.rate_per_s,
+        round_s=round_s or (ROUND_UNDER_FAULTS_S if faults else ROUND_S),
+        blocks=blocks or BLOCKS,
+        seed=SEED if seed is None else seed,
+        margin=MARGIN if margin is None else margin,
+        primary=primary or PRIMARY,
+        fresh=fresh,
+        control=control,
+        faults=tuple(faults),
+    )
 
 
 def measured_and_shown(

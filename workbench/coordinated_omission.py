@@ -104,8 +104,8 @@ def coordinated_omission_command() -> int:
     cpus = cpu_plan()
     plan = make_plan(MIX, RATE_PER_S, DURATION_S, SEED)
     with (
-        null_server(cpus.servers if cpus else None) as (url, pid),
-        generator_placed(cpus.generator if cpus else None),
+        null_server(cpus.servers) as (url, pid),
+        generator_placed(cpus.generator),
     ):
         for tries in range(1, TRIES + 1):
             run = open_loop.run(stall_once(url, pid, plan))

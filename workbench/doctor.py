@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.embedded_redis import HOW_TO_GET_IT, Server, find_server
-from workbench.processes import cpu_plan
+from workbench.processes import UNPINNED, cpu_plan
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_SQLITE = (3, 35)  # RETURNING
@@ -73,8 +73,10 @@ def check_sqlite(version: str) -> Check:
 
 def check_cpus() -> Check:
     plan, count = cpu_plan(), os.cpu_count() or 1
-    found = f"{count}; servers on {_numbers(plan.servers)}, load on {_numbers(plan.generator)}" if plan else str(count)
-    return Check("cpus", plan is not None, found, "load and servers share them, so comparisons are noisier")
+    found = str(count)
+    if plan.servers and plan.generator:
+        found += f"; servers on {_numbers(plan.servers)}, load on {_numbers(plan.generator)}"
+    return Check("cpus", plan != UNPINNED, found, "load and servers share them, so comparisons are noisier")
 
 
 def check_docker(docker: str | None) -> Check:

@@ -18,9 +18,9 @@ from loadtests.generator.open_loop import LoadGenerator
 from loadtests.generator.placement import generator_placed
 from loadtests.workload import Exchange, Mix
 from workbench.bench import BenchFailed
+from workbench.bench_verdicts import conclude, met_or_missed
 from workbench.null_server import REQUEST, null_server
-from workbench.processes import cpu_plan
-from workbench.terminal import say, show_table
+from workbench.processes import UNPINNED, cpu_plan
 
 RATES_PER_S = (1_000, 2_000, 5_000, 10_000, 15_000, 20_000, 25_000, 30_000, 40_000)
 REQUIRED_PER_S = 15_000
@@ -84,9 +84,10 @@ def verdict(steps: Sequence[Step]) -> str:
     top = ceiling(steps)
     met = top is not None and top.rate_per_s >= REQUIRED_PER_S
     found = "no rate" if top is None else f"{top.rate_per_s:,.0f} requests/s, on try {top.tries} of at most {TRIES}"
-    return (
-        f"{'met' if met else 'MISSED'}: planned with a p99 lag below {LAG_P99_MS:g} ms on less than {100 * CPU_RATIO:.0f} % "
-        f"of one CPU: {found}; asked for at least {REQUIRED_PER_S:,}"
+    return met_or_missed(
+        met,
+        f"planned with a p99 lag below {LAG_P99_MS:g} ms on less than {100 * CPU_RATIO:.0f} % "
+        f"of one CPU: {found}; asked for at least {REQUIRED_PER_S:,}",
     )
 
 
@@ -94,8 +95,8 @@ def generator_command(record: bool = False) -> int:
     """Measure, print, and answer 0 when the required rate is met, else 1."""
     plan = cpu_plan()
     with (
-        null_server(plan.servers if plan else None) as (url, _),
-        generator_placed(plan.generator if plan else None) as first,
+        null_server(plan.servers) as (url, _),
+        generator_placed(plan.generator) as first,
     ):
         steps, closed = open_loop.run(measure(url))
     columns = ("planned/s", "achieved/s", "lag p50, ms", "lag p99, ms", "CPU us/request", "share of one CPU", "tries", "verdict")
@@ -112,23 +113,15 @@ def generator_command(record: bool = False) -> int:
         )
         for step in steps
     ]
-    show_table(columns, rows)
     sentences = [
         verdict(steps),
         f"closed loop, {CLOSED_CLIENTS} clients: {closed.achieved_per_s:,.0f} requests/s at {closed.cpu_us:.1f} us of CPU each",
     ]
-    if plan is None:
+    if plan == UNPINNED:
         sentences.append("unpinned: server and generator shared all CPUs")
     elif not first:
         sentences.append("the generator was an ordinary process: the system grants no real-time priority")
-    for sentence in sentences:
-        say(sentence)
-    if record:
-        from workbench.measurements import record_bench
-
-        say(f"recorded  {record_bench('url_shortener', 'generator', columns, rows, sentences)}")
-    top = ceiling(steps)
-    return 0 if top is not None and top.rate_per_s >= REQUIRED_PER_S else 1
+    return conclude("url_shortener", "generator", columns, rows, sentences, record=record)
 
 
 async def measure(url: str, rates_per_s: Sequence[int] = RATES_PER_S, step_s: float = STEP_S) -> tuple[list[Step], Step]:

@@ -40,11 +40,12 @@ from loadtests.generator.open_loop import LoadGenerator
 from loadtests.generator.placement import generator_placed
 from loadtests.manifest import conditions
 from workbench.bench import BenchFailed
+from workbench.bench_verdicts import conclude, met_or_missed
 from workbench.catalogue import design_named
 from workbench.launch import RunningDesign
 from workbench.processes import cpu_plan
 from workbench.redirect_cost import Requirement, judge
-from workbench.terminal import say, show_table
+from workbench.terminal import say
 
 SIZES = (10_000, 100_000, 1_000_000)
 HOT_LINKS = 2_000
@@ -116,23 +117,15 @@ def growth_command(
     with TemporaryDirectory(prefix="growth-") as folder:
         growth = grow_and_measure(Path(folder), sizes, blocks, phases)
     columns, rows = table(growth)
-    sentences, met = verdicts(growth)
-    show_table(columns, rows)
-    for sentence in sentences:
-        say(sentence)
-    if record:
-        from workbench.measurements import record_bench
-
-        options = "" if tuple(sizes) == SIZES else f"--links {','.join(map(str, sizes))}"
-        say(f"recorded  {record_bench('url_shortener', 'growth', columns, rows, sentences, around, options=options)}")
-    return 0 if met else 1
+    options = "" if tuple(sizes) == SIZES else f"--links {','.join(map(str, sizes))}"
+    return conclude("url_shortener", "growth", columns, rows, verdicts(growth), record=record, around=around, options=options)
 
 
 def grow_and_measure(folder: Path, sizes: Sequence[int], blocks: int, phases: Sequence[Phase]) -> Growth:
     """Everything that takes time: fill a data folder per size under `folder`, run the phases on them, look at the files."""
     plan = cpu_plan()
     growth = Growth()
-    with generator_placed(plan.generator if plan else None):
+    with generator_placed(plan.generator):
         sites = list(prepared(folder, sizes))
         for phase in phases:
             knobs = parse_assignments(ShortenerKnobs, ["misses_per_minute=0", *phase.words])
@@ -140,9 +133,7 @@ def grow_and_measure(folder: Path, sizes: Sequence[int], blocks: int, phases: Se
                 running: dict[int, RunningDesign] = {}
                 for site in sites:
                     say(f"starting {site.links:,} links {' '.join(phase.words)}".rstrip())
-                    design = RunningDesign(
-                        design_named("url_shortener"), knobs, data_dir=site.folder, cpus=plan.servers if plan else None
-                    )
+                    design = RunningDesign(design_named("url_shortener"), knobs, data_dir=site.folder, cpus=plan.servers)
                     running[site.links] = stack.enter_context(design)
                 growth.cpu_us |= open_loop.run(measure(sites, running, phase, blocks))
                 for links, each in running.items():
@@ -324,22 +315,18 @@ def table(growth: Growth) -> tuple[list[str], list[list[str]]]:
     return columns + [f"{role} memory, MB" for role in roles], rows
 
 
-def verdicts(growth: Growth) -> tuple[list[str], bool]:
-    """A sentence per requirement, and whether all are met. What a create costs is said, and nothing is asked of it."""
+def verdicts(growth: Growth) -> list[str]:
+    """A sentence per requirement. What a create costs is said, and nothing is asked of it."""
     small, large = min(growth.disk_bytes), max(growth.disk_bytes)
-    sentences, met = [], True
+    sentences = []
     for what, by_size in growth.cpu_us.items():
         named = {f"{links:,} links": values for links, values in by_size.items()}
         asked = f"a {what} at {large:,} links costs at most 10 % more than at {small:,}"
-        verdict = judge(Requirement(asked, f"{large:,} links", f"{small:,} links", REDIRECT_AT_MOST), named)
+        judged = judge(Requirement(asked, f"{large:,} links", f"{small:,} links", REDIRECT_AT_MOST), named)
         if what == CREATE:
-            sentences.append(f"a create at {large:,} links costs {verdict.measured.estimate:.2f} times the CPU of one at {small:,}")
+            sentences.append(f"a create at {large:,} links costs {judged.measured.estimate:.2f} times the CPU of one at {small:,}")
         else:
-            sentences.append(verdict.sentence)
-            met = met and verdict.met
+            sentences.append(judged.sentence)
     most_mb = max(memory["service"] for memory in growth.rss_mb.values())
-    slim = most_mb < SERVICE_MB_AT_MOST
-    sentences.append(
-        f"{'met' if slim else 'MISSED'}: a service process stays under {SERVICE_MB_AT_MOST:.0f} MB: {most_mb:.0f} MB at the most"
-    )
-    return sentences, met and slim
+    slim = f"a service process stays under {SERVICE_MB_AT_MOST:.0f} MB: {most_mb:.0f} MB at the most"
+    return [*sentences, met_or_missed(most_mb < SERVICE_MB_AT_MOST, slim)]

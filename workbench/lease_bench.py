@@ -22,7 +22,7 @@ from designs.rate_limiter.backends.memory import MemoryLimitStore
 from designs.rate_limiter.limits import Limit
 from designs.rate_limiter.ports import Demand, Taken
 from loadtests.manifest import conditions
-from workbench.terminal import say, show_table
+from workbench.bench_verdicts import conclude, met_or_missed
 
 SIZES = (1, 2, 5, 10, 20, 50, 100)
 REPLICAS = 4
@@ -126,15 +126,8 @@ def leases_command(*, record: bool = False) -> int:
     """Count, print, and answer 0 when every requirement is met, else 1."""
     around = conditions()
     found = {size: found_of(size) for size in SIZES}
-    table, sentences = [row(each) for each in found.values()], verdicts(found)
-    show_table(COLUMNS, table)
-    for sentence in sentences:
-        say(sentence)
-    if record:
-        from workbench.measurements import record_bench
-
-        say(f"recorded  {record_bench('rate_limiter', 'leases', COLUMNS, table, sentences, around)}")
-    return 0 if all(sentence.startswith("met") for sentence in sentences) else 1
+    table = [row(each) for each in found.values()]
+    return conclude("rate_limiter", "leases", COLUMNS, table, verdicts(found), record=record, around=around)
 
 
 def row(found: Found) -> list[str]:
@@ -173,4 +166,4 @@ def verdicts(found: dict[int, Found]) -> list[str]:
             f"{found[100].trips / found[1].trips:.1f} times as often",
         ),
     ]
-    return [f"{'met' if met else 'MISSED'}: {sentence}" for met, sentence in judged]
+    return [met_or_missed(met, sentence) for met, sentence in judged]

@@ -160,10 +160,10 @@ def locust_environment(urls: Sequence[str], api_key: str, mix: str, allow_remote
     }
 
 
-def load_cpus(processes: int, cpus: Iterable[int] | None = None) -> CpuPlan | None:
+def load_cpus(processes: int, cpus: Iterable[int] | None = None) -> CpuPlan:
     """As `cpu_plan`, with a CPU for each worker process as far as the design keeps one of its own."""
     plan = cpu_plan(cpus)
-    if plan is None or processes < 2:
+    if plan.servers is None or plan.generator is None or processes < 2:
         return plan
     known = sorted(plan.servers | plan.generator)
     first = max(1, len(known) - processes)

@@ -7,89 +7,55 @@ are asked for here, as far as it has what they are about: a cache, a queue, limi
 from __future__ import annotations
 
 from workbench.ops_grafana import Panel, Query, Row, State, Variable, dashboard
+from workbench.ops_queries import error_share, latency, per_second, refused_share
 from workbench.ops_server_panels import breakers, done_without, event_loop_lag, faults_in_force, overload_refused
 
 CHOSEN = 'design=~"$design",process=~"$process"'
 SERVED = f'{CHOSEN},route!="unmatched"'
+FAILED = f'{CHOSEN},outcome="error"'
+HITS = f'{CHOSEN},result=~".+_hit"'
 PER_SERVICE = "{{design}} {{process}}"
 FIRING = (State(1, "firing", "red"),)
 
 
-def error_share(by: str, selector: str = SERVED) -> str:
-    """Answers with 5xx among all, of what a route matched; 0 where none ever occurred."""
-    every = f"sum by ({by}) (rate(http_request_duration_seconds_count{{{selector}}}[$__rate_interval]))"
-    failed = f'sum by ({by}) (rate(http_request_duration_seconds_count{{{selector},status=~"5.."}}[$__rate_interval]))'
-    return f"({failed} or 0 * {every}) / {every}"
-
-
-def refused_share(by: str, selector: str) -> str:
-    """Decisions of limits that refused among all; 0 where none ever did. Shadow rules refuse nobody."""
-    every = f"sum by ({by}) (rate(sd_limiter_decisions_total{{{selector}}}[$__rate_interval]))"
-    refused = f'sum by ({by}) (rate(sd_limiter_decisions_total{{{selector},outcome="refused"}}[$__rate_interval]))'
-    return f"({refused} or 0 * {every}) / {every}"
-
-
-def latency(quantile: float, selector: str, by: str = "") -> str:
-    """A quantile of the duration of requests, in seconds, from the buckets of the chosen processes together."""
-    labels = ", ".join(filter(None, ["le", by]))
-    buckets = f"rate(http_request_duration_seconds_bucket{{{selector}}}[$__rate_interval])"
-    return f"histogram_quantile({quantile}, sum by ({labels}) ({buckets}))"
+def stat(title: str, says: str, query: Query, *, worry_at: float | None = 1, decimals: int | None = None) -> Panel:
+    """One number, as it is now."""
+    return Panel(title, says, [query], kind="stat", width=4, height=4, worry_at=worry_at, decimals=decimals)
 
 
 NOW = Row(
     "Now",
     [
-        Panel(
+        stat(
             "Processes up",
             "Targets that answered the last scrape. Worry when it is less than what was started.",
-            [Query(f"sum(up{{{CHOSEN}}})", "up")],
-            kind="stat",
-            width=4,
-            height=4,
+            Query(f"sum(up{{{CHOSEN}}})", "up"),
+            worry_at=None,
         ),
-        Panel(
+        stat(
             "Processes down",
             "Targets that did not answer the last scrape.",
-            [Query(f"count(up{{{CHOSEN}}} == 0) or vector(0)", "down")],
-            kind="stat",
-            width=4,
-            height=4,
-            worry_at=1,
+            Query(f"count(up{{{CHOSEN}}} == 0) or vector(0)", "down"),
         ),
-        Panel(
+        stat(
             "Alerts firing",
             "Of every severity, those of the demonstration too. Which they are is told below.",
-            [Query('count(ALERTS{alertstate="firing"}) or vector(0)', "firing")],
-            kind="stat",
-            width=4,
-            height=4,
-            worry_at=1,
+            Query('count(ALERTS{alertstate="firing"}) or vector(0)', "firing"),
         ),
-        Panel(
+        stat(
             "Done without",
             "Pairs of a process and a server that it does without now.",
-            [Query(f"sum(sd_degraded{{{CHOSEN}}})", "degraded")],
-            kind="stat",
-            width=4,
-            height=4,
-            worry_at=1,
+            Query(f"sum(sd_degraded{{{CHOSEN}}})", "degraded"),
         ),
-        Panel(
+        stat(
             "Faults made on purpose",
             "Faults in force that somebody asked for. What else this page shows is then no surprise.",
-            [Query(f"sum(sd_fault_active{{{CHOSEN}}}) or vector(0)", "faults")],
-            kind="stat",
-            width=4,
-            height=4,
-            worry_at=1,
+            Query(f"sum(sd_fault_active{{{CHOSEN}}}) or vector(0)", "faults"),
         ),
-        Panel(
+        stat(
             "Error budget burn",
             "How many times faster than evenly the budget of 0.1 % was spent in the last 5 minutes. Above 14.4 somebody is woken.",
-            [Query('design:http_error_ratio:5m{design=~"$design"} / 0.001', "{{design}}")],
-            kind="stat",
-            width=4,
-            height=4,
+            Query('design:http_error_ratio:5m{design=~"$design"} / 0.001', "{{design}}"),
             worry_at=14.4,
             decimals=1,
         ),
@@ -113,18 +79,13 @@ RED = Row(
         Panel(
             "Rate",
             "Requests that a route matched. Worry when it falls while callers stay, or when replicas differ.",
-            [
-                Query(
-                    f"sum by (design, process) (rate(http_request_duration_seconds_count{{{SERVED}}}[$__rate_interval]))",
-                    PER_SERVICE,
-                )
-            ],
+            [Query(per_second("http_request_duration_seconds_count", SERVED, "design, process"), PER_SERVICE)],
             unit="reqps",
         ),
         Panel(
             "Errors",
             "Share of answers with 5xx, 503 included. The line is the budget of 0.1 %; far above it a burn rate alert follows.",
-            [Query(error_share("design, process"), PER_SERVICE)],
+            [Query(error_share(SERVED, "design, process"), PER_SERVICE)],
             unit="percentunit",
             worry_at=0.001,
         ),
@@ -170,8 +131,8 @@ PROCESSES = Row(
             "Look-ups that no store had to answer. Worry when it falls: the store gets what the cache no longer holds back.",
             [
                 Query(
-                    f'sum by (design) (rate(sd_cache_requests_total{{{CHOSEN},result=~".+_hit"}}[$__rate_interval]))'
-                    f" / sum by (design) (rate(sd_cache_requests_total{{{CHOSEN}}}[$__rate_interval]))",
+                    f"{per_second('sd_cache_requests_total', HITS, 'design')} / "
+                    f"{per_second('sd_cache_requests_total', CHOSEN, 'design')}",
                     "{{design}}",
                 )
             ],
@@ -200,24 +161,14 @@ SERVERS = Row(
         Panel(
             "Calls",
             "Calls of ports by the technology behind them.",
-            [
-                Query(
-                    f"sum by (design, backend) (rate(sd_backend_calls_total{{{CHOSEN}}}[$__rate_interval]))",
-                    "{{design}} {{backend}}",
-                )
-            ],
+            [Query(per_second("sd_backend_calls_total", CHOSEN, "design, backend"), "{{design}} {{backend}}")],
             unit="ops",
             width=12,
         ),
         Panel(
             "Failed calls",
             "Of these, those that ended in an error or too late. Worry at any that stay.",
-            [
-                Query(
-                    f'sum by (design, backend) (rate(sd_backend_calls_total{{{CHOSEN},outcome="error"}}[$__rate_interval]))',
-                    "{{design}} {{backend}}",
-                )
-            ],
+            [Query(per_second("sd_backend_calls_total", FAILED, "design, backend"), "{{design}} {{backend}}")],
             unit="ops",
             width=12,
         ),
@@ -231,7 +182,7 @@ LIMITS = Row(
         Panel(
             "Refused by limits",
             "Share of the decisions of rules that refused, by domain. Worry when it jumps: a rule, a caller or an attack is new.",
-            [Query(refused_share("design, domain", CHOSEN), "{{design}} {{domain}}")],
+            [Query(refused_share(CHOSEN, "design, domain"), "{{design}} {{domain}}")],
             unit="percentunit",
             max=1,
             width=12,
@@ -239,12 +190,7 @@ LIMITS = Row(
         Panel(
             "Decided without the store",
             "Decisions of the rules' on_store_down. open lets everybody pass, closed nobody, local keeps a limit in each process.",
-            [
-                Query(
-                    f"sum by (design, policy) (rate(sd_limiter_degraded_total{{{CHOSEN}}}[$__rate_interval]))",
-                    "{{design}} {{policy}}",
-                )
-            ],
+            [Query(per_second("sd_limiter_degraded_total", CHOSEN, "design, policy"), "{{design}} {{policy}}")],
             unit="ops",
             width=12,
         ),

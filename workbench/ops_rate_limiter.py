@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from designs.rate_limiter.knobs import LimiterKnobs
 from workbench.ops_grafana import Panel, Query, Row, Variable, dashboard
-from workbench.ops_overview import error_share, latency, refused_share
+from workbench.ops_queries import error_share, latency, per_second, refused_share
 from workbench.ops_server_panels import (
     breakers,
     calls,
@@ -14,7 +14,6 @@ from workbench.ops_server_panels import (
     faults_in_force,
     overload_refused,
     p99_of_calls,
-    per_second,
     spans,
 )
 
@@ -44,7 +43,7 @@ REQUESTS = Row(
         Panel(
             "Errors",
             "Share of answers with 5xx. The line is the budget of 0.1 %; far above it a burn rate alert follows.",
-            [Query(error_share("route", ROUTES), "{{route}}")],
+            [Query(error_share(ROUTES, "route"), "{{route}}")],
             unit="percentunit",
             worry_at=0.001,
             width=6,
@@ -96,7 +95,7 @@ DECISIONS = Row(
         Panel(
             "Share refused",
             "Of the decisions of a rule. Worry when it jumps: a caller has changed, the rule is new, or somebody attacks.",
-            [Query(refused_share("domain, rule", CHOSEN), RULE)],
+            [Query(refused_share(CHOSEN, "domain, rule"), RULE)],
             unit="percentunit",
             max=1,
             width=6,

@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from workbench.ops_grafana import Panel, Query, State
+from workbench.ops_queries import per_second
 
 WELL = (State(0, "well", "green"), State(1, "without it", "red"))
 ON = (State(0, "off", "green"), State(1, "on", "orange"))
 BREAKER = (State(0, "closed", "green"), State(1, "half-open", "orange"), State(2, "open", "red"))
-
-
-def per_second(metric: str, selector: str, by: str = "") -> str:
-    """How often a second a counter rises, of the chosen processes together."""
-    return f"sum{f' by ({by})' if by else ''} (rate({metric}{{{selector}}}[$__rate_interval]))"
 
 
 def calls(chosen: str) -> Panel:
@@ -28,16 +26,11 @@ def calls(chosen: str) -> Panel:
 
 def p99_of_calls(chosen: str, *, says: str, worry_at: float | None = None) -> Panel:
     """Of each verb, but for those that wait for work by design."""
+    durations = per_second("sd_backend_call_duration_seconds_bucket", f'{chosen},op!="receive"', "le, backend, op")
     return Panel(
         "p99 of calls",
         says,
-        [
-            Query(
-                "histogram_quantile(0.99, sum by (le, backend, op) "
-                f'(rate(sd_backend_call_duration_seconds_bucket{{{chosen},op!="receive"}}[$__rate_interval]))) >= 0',
-                "{{backend}} {{op}}",
-            )
-        ],
+        [Query(f"histogram_quantile(0.99, {durations}) >= 0", "{{backend}} {{op}}")],
         unit="s",
         worry_at=worry_at,
     )
@@ -53,38 +46,23 @@ def failed_calls(chosen: str) -> Panel:
 
 
 def breakers(chosen: str, says: str) -> Panel:
-    return Panel(
-        "Breakers",
-        says,
-        [Query(f"max by (process, breaker) (sd_breaker_state{{{chosen}}})", "{{process}}: {{breaker}}")],
-        kind="state-timeline",
-        states=BREAKER,
-        worry_at=1,
-    )
+    return timeline("Breakers", says, "sd_breaker_state", chosen, "breaker", BREAKER)
 
 
 def done_without(chosen: str, *, height: int = 8) -> Panel:
-    return Panel(
-        "What is done without",
-        "Servers that a process does without, from use and from probes. /readyz of the process says which uses fail.",
-        [Query(f"max by (process, dependency) (sd_degraded{{{chosen}}})", "{{process}}: {{dependency}}")],
-        kind="state-timeline",
-        states=WELL,
-        worry_at=1,
-        height=height,
-    )
+    says = "Servers that a process does without, from use and from probes. /readyz of the process says which uses fail."
+    return timeline("What is done without", says, "sd_degraded", chosen, "dependency", WELL, height=height)
 
 
 def faults_in_force(chosen: str, *, height: int = 8) -> Panel:
-    return Panel(
-        "Which faults are in force",
-        "Faults that were made on purpose, by process. Empty where no process was started to be broken.",
-        [Query(f"max by (process, fault) (sd_fault_active{{{chosen}}})", "{{process}}: {{fault}}")],
-        kind="state-timeline",
-        states=ON,
-        worry_at=1,
-        height=height,
-    )
+    says = "Faults that were made on purpose, by process. Empty where no process was started to be broken."
+    return timeline("Which faults are in force", says, "sd_fault_active", chosen, "fault", ON, height=height)
+
+
+def timeline(title: str, says: str, metric: str, chosen: str, label: str, states: Sequence[State], *, height: int = 8) -> Panel:
+    """A line for each process and value of `label`, coloured by the state that the metric's number stands for."""
+    query = Query(f"max by (process, {label}) ({metric}{{{chosen}}})", f"{{{{process}}}}: {{{{{label}}}}}")
+    return Panel(title, says, [query], kind="state-timeline", states=states, worry_at=1, height=height)
 
 
 def spans(chosen: str) -> Panel:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from workbench.ops_grafana import Panel, Query, Row, Variable, dashboard
-from workbench.ops_overview import latency
+from workbench.ops_queries import latency
+from workbench.ops_queries import per_second as per_second_of
 from workbench.ops_server_panels import breakers, calls, failed_calls, p99_of_calls, spans
-from workbench.ops_server_panels import per_second as per_second_of
 
 CHOSEN = 'design="url_shortener",process=~"$process"'
 REDIRECTS = f'{CHOSEN},method="GET",route="/{{code}}"'

@@ -242,20 +242,23 @@ def port_is_free(port: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CpuPlan:
-    """Who runs where, so that the generator does not take the time it measures."""
+    """Who runs where, so that the generator does not take the time it measures. None: on any CPU."""
 
-    servers: frozenset[int]
-    generator: frozenset[int]
+    servers: frozenset[int] | None
+    generator: frozenset[int] | None
 
 
-def cpu_plan(cpus: Iterable[int] | None = None) -> CpuPlan | None:
-    """Servers on the first CPUs, the generator on the last. None where there is one CPU, or no pinning (macOS)."""
+UNPINNED = CpuPlan(None, None)
+
+
+def cpu_plan(cpus: Iterable[int] | None = None) -> CpuPlan:
+    """Servers on the first CPUs, the generator on the last. `UNPINNED` where there is one CPU, or no pinning (macOS)."""
     if cpus is None:
         if sys.platform != "linux":
-            return None
+            return UNPINNED
         cpus = os.sched_getaffinity(0)
     *first, last = sorted(set(cpus))
-    return CpuPlan(frozenset(first), frozenset([last])) if first else None
+    return CpuPlan(frozenset(first), frozenset([last])) if first else UNPINNED
 
 
 def _how(returncode: int) -> str:

@@ -28,10 +28,11 @@ from loadtests.generator.open_loop import LoadGenerator
 from loadtests.generator.placement import generator_placed
 from loadtests.result import Ratio
 from workbench.bench import BenchFailed
+from workbench.bench_verdicts import conclude, met_or_missed
 from workbench.catalogue import design_named
 from workbench.launch import RunningDesign
 from workbench.processes import Supervisor, cpu_plan, free_port
-from workbench.terminal import say, show_table
+from workbench.terminal import say
 
 LINKS = 100
 CLIENTS = 16
@@ -71,28 +72,25 @@ REQUIREMENTS = (
 class Verdict:
     """A requirement against what was measured: met when the estimate lies within it; the interval says how sure that is."""
 
-    requirement: Requirement
     measured: Ratio
-    met: bool
     sentence: str
 
 
 def judge(requirement: Requirement, cpu_us: Mapping[str, Sequence[float]]) -> Verdict:
     """From the CPU per request of each variant by block."""
     measured = ratio(paired_log_ratios(cpu_us[requirement.baseline], cpu_us[requirement.variant]))
-    met = measured.estimate <= requirement.at_most
     span = f" [{measured.low:.2f}, {measured.high:.2f}]" if measured.low is not None and measured.high is not None else ""
-    sentence = (
-        f"{'met' if met else 'MISSED'}: {requirement.sentence}: {measured.estimate:.2f} times the CPU per request{span}, "
-        f"asked for at most {requirement.at_most:.2f}"
+    sentence = met_or_missed(
+        measured.estimate <= requirement.at_most,
+        f"{requirement.sentence}: {measured.estimate:.2f} times the CPU per request{span}, "
+        f"asked for at most {requirement.at_most:.2f}",
     )
-    return Verdict(requirement, measured, met, sentence)
+    return Verdict(measured, sentence)
 
 
 def redirect_command(*, record: bool = False, blocks: int = BLOCKS, round_s: float = ROUND_S) -> int:
     """Measure, print, and answer 0 when every requirement is met, else 1."""
     plan = cpu_plan()
-    cpus = plan.servers if plan else None
     design = design_named("url_shortener")
     with contextlib.ExitStack() as stack:
         urls: dict[str, str] = {}
@@ -100,28 +98,21 @@ def redirect_command(*, record: bool = False, blocks: int = BLOCKS, round_s: flo
         for name, words in VARIANTS.items():
             say(f"starting {name}")
             knobs = parse_assignments(design.processes().KNOBS, ["misses_per_minute=0", *words])
-            running = stack.enter_context(RunningDesign(design, knobs, cpus=cpus))
+            running = stack.enter_context(RunningDesign(design, knobs, cpus=plan.servers))
             urls[name], pids[name] = running.urls[0], running.pids_by_role()["service"]
             make_links(running)
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="bare-redirect-")))
-        bare = stack.enter_context(Supervisor(folder, cpus=cpus))
+        bare = stack.enter_context(Supervisor(folder, cpus=plan.servers))
         urls[BARE] = start_bare(bare)
         pids[BARE] = bare.pids_by_role()["service"]
-        with generator_placed(plan.generator if plan else None):
+        with generator_placed(plan.generator):
             cpu_us = open_loop.run(measure(urls, pids, blocks, round_s))
-    verdicts = [judge(requirement, cpu_us) for requirement in REQUIREMENTS]
+    sentences = [judge(requirement, cpu_us).sentence for requirement in REQUIREMENTS]
     columns = ("redirect", "CPU us/request", "requests per CPU-second", "spread over blocks, us")
     rows = [
         (name, f"{median(us):.1f}", f"{1e6 / median(us):,.0f}", f"{min(us):.1f} to {max(us):.1f}") for name, us in cpu_us.items()
     ]
-    show_table(columns, rows)
-    for verdict in verdicts:
-        say(verdict.sentence)
-    if record:
-        from workbench.measurements import record_bench
-
-        say(f"recorded  {record_bench('url_shortener', 'redirect', columns, rows, [v.sentence for v in verdicts])}")
-    return 0 if all(verdict.met for verdict in verdicts) else 1
+    return conclude("url_shortener", "redirect", columns, rows, sentences, record=record)
 
 
 async def measure(

@@ -27,7 +27,8 @@ from loadtests.analysis.simulated_noise import (
     simulate,
 )
 from workbench.bench import BenchFailed
-from workbench.terminal import say, show_table
+from workbench.bench_verdicts import MISSED, conclude, met_or_missed
+from workbench.terminal import say
 
 BLOCKS = 10
 NOMINAL = 0.05
@@ -171,7 +172,7 @@ def selftest_command(*, record: bool = False) -> int:
     try:
         met = generator_command(record) == 0 and met
     except BenchFailed as error:  # a machine too busy for its ceiling can still show the stall
-        say(f"MISSED: {error}")
+        say(f"{MISSED}: {error}")
         met = False
     say("\nA stall, from the intended start and from the actual send")
     met = coordinated_omission_command() == 0 and met
@@ -185,12 +186,6 @@ def statistics_part(*, record: bool = False) -> bool:
     found = lines(all_checks, simulated(all_checks))
     columns = ("of simulated comparisons", "noise", "comparisons", "asked", "came", "verdict")
     rows = [(*line[:-1], "ok" if line[-1] else "FAILED") for line in found]
-    show_table(columns, rows)
     failed = sum(not line[-1] for line in found)
-    verdict = f"{'met' if not failed else 'MISSED'}: {len(found) - failed} of {len(found)} checks came as asked"
-    say(verdict)
-    if record:
-        from workbench.measurements import record_bench
-
-        say(f"recorded  {record_bench('url_shortener', 'selftest', columns, rows, [verdict])}")
-    return not failed
+    said = met_or_missed(not failed, f"{len(found) - failed} of {len(found)} checks came as asked")
+    return conclude("url_shortener", "selftest", columns, rows, [said], record=record) == 0

@@ -21,7 +21,7 @@ from loadtests.comparison.experiment import Experiment
 from loadtests.declared.declared_workload import DeclaredWorkload
 from loadtests.declared.workload_file import WorkloadFile, read_workload_file
 from loadtests.result import Result
-from workbench.comparison import BLOCKS, MARGIN, PRIMARY, ROUND_S, SAFETY_EXIT, SEED, measured_and_shown
+from workbench.comparison import PRIMARY, SAFETY_EXIT, experiment_of, measured_and_shown
 from workbench.load import is_loopback
 from workbench.service_targets import AGAIN, BadService, Service, found_service, named_pids, named_urls, refuse_unreachable
 
@@ -41,16 +41,14 @@ def compare_services(
     workload_file: Path,
     *,
     pids: Sequence[str] = (),
-    rate_per_s: float | None = None,
-    blocks: int | None = None,
-    round_s: float | None = None,
-    seed: int | None = None,
-    margin: float | None = None,
     primary: str | None = None,
     out_dir: Path | None = None,
     allow_remote: bool = False,
+    **measuring: Any,
 ) -> Result:
-    """Measure them with live progress, write the report, print the card. The first URL is the baseline; what is None is as usual.
+    """Measure them with live progress, write the report, print the card. The first URL is the baseline.
+
+    `measuring`: see `experiment_of`; without `primary` it is what `chosen_primary` says.
 
     `BadService`, `LoadRefused`, `BadWorkloadFile` and `Unreachable` before any load; `SeedingFailed` and `cpu_clock.Unreadable`.
     """
@@ -58,18 +56,8 @@ def compare_services(
     file = read_workload_file(workload_file)
     workload = DeclaredWorkload(file, os.environ, allow_remote=allow_remote)
     services = [found_service(name, url, processes) for (name, url), processes in zip(named, named_pids(pids, named), strict=True)]
-    experiment = Experiment(
-        design=DESIGN,
-        knob=KNOB,
-        variants=[service.name for service in services],
-        mix=workload.mix,
-        rate_per_s=rate_per_s or file.rate_per_s,
-        round_s=round_s or ROUND_S,
-        blocks=blocks or BLOCKS,
-        seed=SEED if seed is None else seed,
-        margin=MARGIN if margin is None else margin,
-        primary=chosen_primary(services, primary),
-    )
+    names = [service.name for service in services]
+    experiment = experiment_of(DESIGN, KNOB, names, workload.mix, primary=chosen_primary(services, primary), **measuring)
     refuse_large_rounds(file, experiment)
     for service in services:
         refuse_unreachable(service)

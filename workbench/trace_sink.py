@@ -9,12 +9,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 
 import orjson
-import uvicorn
 from starlette.types import Receive, Scope, Send
+
+from workbench.asgi_process import serve_on_port
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
@@ -106,22 +106,5 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
     raise BadProtobuf("a number does not end")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    uvicorn.run(
-        TraceSink(),
-        host="127.0.0.1",
-        port=parser.parse_args().port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        lifespan="off",
-    )
-
-
 if __name__ == "__main__":
-    main()
+    serve_on_port(TraceSink(), __doc__)

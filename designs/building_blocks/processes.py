@@ -7,6 +7,7 @@ to wait. The module starts nothing.
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,22 @@ class ProcessSpec:
     ready_url: str | None = None
     metrics_url: str | None = None
     other_urls: tuple[str, ...] = ()
+
+
+def server_process(module: str, role: Literal["service", "worker"], name: str, port: int, env: Mapping[str, str]) -> ProcessSpec:
+    """`python -m <module> <role> --port N`, whose `main` is `serving.serve`: with /readyz and /metrics, and an address for clients
+    where it is a service.
+    """
+    url = f"http://127.0.0.1:{port}"
+    return ProcessSpec(
+        name=name,
+        role=role,
+        argv=(sys.executable, "-m", module, role, "--port", str(port)),
+        env=env,
+        url=url if role == "service" else None,
+        ready_url=f"{url}/readyz",
+        metrics_url=f"{url}/metrics",
+    )
 
 
 def secret(data_dir: Path, name: str) -> str:

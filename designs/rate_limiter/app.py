@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
-from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from designs.building_blocks.body_limit import BodyLimit
 from designs.building_blocks.concurrency_limit import ConcurrencyLimit
-from designs.building_blocks.metric_families import observe_refused, observe_spans
-from designs.building_blocks.problem_details import install
+from designs.building_blocks.metric_families import observe_refused
+from designs.building_blocks.service_application import routed, traced
 from designs.building_blocks.telemetry import Telemetry, Timing, traces_for
 from designs.rate_limiter import api
 from designs.rate_limiter.assembly import assemble
@@ -33,22 +30,15 @@ def create_app(knobs: LimiterKnobs, settings: LimiterSettings, clock_us: Callabl
     traces = traces_for("rate_limiter", settings.process_name, knobs.traces, settings.traces_endpoint)
     telemetry = Telemetry("rate_limiter", VERSION, metrics=knobs.metrics == "on", traces=traces)
     replica = assemble(knobs, settings, telemetry, clock_us or (lambda: time.time_ns() // 1000))
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with running(replica):
-            yield
-
-    app = FastAPI(
+    app = routed(
+        replica,
+        running,
+        (operations, api.api, api.admin),
+        api.PROBLEMS,
         title="Rate limiter",
         version=VERSION,
         description="Says whether a request may pass, by the rules of a file. Errors are RFC 9457 problem documents.",
-        lifespan=lifespan,
     )
-    app.state.services = replica
-    install(app, api.PROBLEMS)
-    for router in (operations, api.api, api.admin):
-        app.include_router(router)
     timing = Timing(CheckPath(app, replica), telemetry.http_seconds)
     limited = BodyLimit(timing, BODY_LIMIT_BYTES)
     served: ConcurrencyLimit | LoadShedder
@@ -58,10 +48,4 @@ def create_app(knobs: LimiterKnobs, settings: LimiterSettings, clock_us: Callabl
     else:
         served = ConcurrencyLimit(limited, MAX_UNDER_WAY)
     observe_refused(telemetry, lambda: served.refused)
-    if traces is None:
-        return served
-    from designs.building_blocks.tracing import TracedRequests
-
-    observe_spans(telemetry, traces.totals)
-    replica.close.append(lambda: asyncio.to_thread(traces.stop))
-    return TracedRequests(served, traces)
+    return traced(served, telemetry, replica.close)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias
 
+from designs.building_blocks.estimation import Row, above_zero, peak_over_mean, shares, shares_above_zero, zero_or_above
 from designs.rate_limiter.limits import MAX_LOG, AlgorithmName
 
 Assumption: TypeAlias = float | int | str
@@ -48,15 +49,6 @@ ANCHORS: Mapping[AlgorithmName, Anchor] = MappingProxyType(
         "sketch": Anchor((10.0, 8.0), 0),
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the estimate: the figure for people, and how it came about."""
-
-    figure: str
-    value: str
-    how: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,33 +160,25 @@ def estimate(
     at peak. `request_bytes`: to Redis and back for one limit. `http_bytes`: the same between a client and the service. The leases:
     `hot_share` of all decisions are about `hot_keys` keys, the rest about the others; each has `quota_per_key` in `period_s`.
     """
-    for name, value in {
-        "decisions_per_s": decisions_per_s,
-        "active_keys": active_keys,
-        "hot_keys": hot_keys,
-        "quota_per_key": quota_per_key,
-        "period_s": period_s,
-        "lease_s": lease_s,
-        "service_us": service_us,
-    }.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name}={value} must be a number above 0")
-    for name, value in {
-        "units_per_key": units_per_key,
-        "key_bytes": key_bytes,
-        "socket_us": socket_us,
-        "request_bytes": request_bytes,
-        "http_bytes": http_bytes,
-    }.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name}={value} must be a number, 0 or above")
-    for name, value in {"refused_share": refused_share, "hot_share": hot_share}.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name}={value} must be between 0 and 1")
-    if not 0 < busy_share <= 1:
-        raise ValueError(f"busy_share={busy_share} must be above 0 and at most 1")
-    if not (math.isfinite(peak_factor) and peak_factor >= 1):
-        raise ValueError(f"peak_factor={peak_factor} must be 1 or above: a peak is not below the mean")
+    above_zero(
+        decisions_per_s=decisions_per_s,
+        active_keys=active_keys,
+        hot_keys=hot_keys,
+        quota_per_key=quota_per_key,
+        period_s=period_s,
+        lease_s=lease_s,
+        service_us=service_us,
+    )
+    zero_or_above(
+        units_per_key=units_per_key,
+        key_bytes=key_bytes,
+        socket_us=socket_us,
+        request_bytes=request_bytes,
+        http_bytes=http_bytes,
+    )
+    shares(refused_share=refused_share, hot_share=hot_share)
+    shares_above_zero(busy_share=busy_share)
+    peak_over_mean(peak_factor)
     for name, value in {"limits_per_request": limits_per_request, "lease_size": lease_size}.items():
         if value != int(value) or value < 1:
             raise ValueError(f"{name}={value} must be a whole number, 1 or above")

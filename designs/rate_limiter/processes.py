@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from designs.building_blocks.knobs import Knobs, knobs_to_environment
-from designs.building_blocks.processes import ProcessSpec, secret
+from designs.building_blocks.processes import ProcessSpec, secret, server_process
 from designs.rate_limiter.knobs import PREFIX, LimiterKnobs
 from designs.rate_limiter.settings import EXAMPLE_RULES
 
@@ -51,19 +51,12 @@ def processes(
 
 def _replica(name: str, ports: Callable[[], int], shared: Mapping[str, str]) -> ProcessSpec:
     port = ports()
-    url = f"http://127.0.0.1:{port}"
-    grpc_port = ports() if _speaks_grpc() else None
-    own = {"RATE_LIMITER_PROCESS_NAME": name} | ({"RATE_LIMITER_GRPC_PORT": str(grpc_port)} if grpc_port is not None else {})
-    return ProcessSpec(
-        name=name,
-        role="service",
-        argv=(sys.executable, "-m", "designs.rate_limiter.serve", "service", "--port", str(port)),
-        env={**shared, **own},
-        url=url,
-        ready_url=f"{url}/readyz",
-        metrics_url=f"{url}/metrics",
-        other_urls=(f"grpc://127.0.0.1:{grpc_port}",) if grpc_port is not None else (),
-    )
+    env = {**shared, "RATE_LIMITER_PROCESS_NAME": name}
+    if not _speaks_grpc():
+        return server_process("designs.rate_limiter.serve", "service", name, port, env)
+    grpc_port = ports()
+    spec = server_process("designs.rate_limiter.serve", "service", name, port, {**env, "RATE_LIMITER_GRPC_PORT": str(grpc_port)})
+    return replace(spec, other_urls=(f"grpc://127.0.0.1:{grpc_port}",))
 
 
 def rules_of(data_dir: Path) -> Path:

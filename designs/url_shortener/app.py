@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
-from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from designs.building_blocks.behind_proxies import BehindProxies
 from designs.building_blocks.body_limit import BodyLimit
 from designs.building_blocks.concurrency_limit import ConcurrencyLimit
-from designs.building_blocks.metric_families import observe_refused, observe_spans
-from designs.building_blocks.problem_details import install
+from designs.building_blocks.metric_families import observe_refused
+from designs.building_blocks.service_application import routed, traced
 from designs.building_blocks.telemetry import Telemetry, Timing, traces_for
 from designs.url_shortener import api
 from designs.url_shortener.assembly import assemble
@@ -33,22 +30,15 @@ def create_app(knobs: ShortenerKnobs, settings: ShortenerSettings, clock_us: Cal
     traces = traces_for("url_shortener", settings.process_name, knobs.traces, settings.traces_endpoint)
     telemetry = Telemetry("url_shortener", VERSION, metrics=knobs.metrics == "on", traces=traces)
     replica = assemble(knobs, settings, telemetry, clock_us or (lambda: time.time_ns() // 1000))
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with running(replica):
-            yield
-
-    app = FastAPI(
+    app = routed(
+        replica,
+        running,
+        (operations, api.api, api.admin, api.public),
+        api.PROBLEMS,
         title="URL shortener",
         version=VERSION,
         description="Short links with aliases, expiry, visit caps and click statistics. Errors are RFC 9457 problem documents.",
-        lifespan=lifespan,
     )
-    app.state.services = replica
-    install(app, api.PROBLEMS)
-    for router in (operations, api.api, api.admin, api.public):
-        app.include_router(router)
     timing = Timing(app, telemetry.http_seconds)
     framework = ConcurrencyLimit(BodyLimit(timing, BODY_LIMIT_BYTES), MAX_UNDER_WAY)
     observe_refused(telemetry, lambda: framework.refused + replica.redirect.refused)
@@ -57,10 +47,4 @@ def create_app(knobs: ShortenerKnobs, settings: ShortenerSettings, clock_us: Cal
         served = RedirectPath(framework, replica.redirect, telemetry.http_seconds)
     if settings.trusted_proxies:
         served = BehindProxies(served, settings.proxies())
-    if traces is None:
-        return served
-    from designs.building_blocks.tracing import TracedRequests
-
-    observe_spans(telemetry, traces.totals)
-    replica.close.append(lambda: asyncio.to_thread(traces.stop))
-    return TracedRequests(served, traces)
+    return traced(served, telemetry, replica.close)

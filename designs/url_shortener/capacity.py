@@ -11,18 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from designs.building_blocks.estimation import Row, above_zero, peak_over_mean, shares, shares_above_zero, zero_or_above
+
 SYMBOLS = 62
 SECONDS_PER_DAY = 86_400
 DAYS_PER_MONTH = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the estimate: the figure for people, and how it came about."""
-
-    figure: str
-    value: str
-    how: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +88,16 @@ def estimate(
 
     The CPU figures are assumptions to be replaced by measured ones. `cpu_busy_share` is how busy a server may be at peak.
     """
-    for name, value in {
-        "links_per_month": links_per_month,
-        "bytes_per_link": bytes_per_link,
-        "years": years,
-        "cores_per_server": cores_per_server,
-    }.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name}={value} must be a number above 0")
-    for name, value in {
-        "reads_per_write": reads_per_write,
-        "cpu_us_per_read": cpu_us_per_read,
-        "cpu_us_per_write": cpu_us_per_write,
-    }.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name}={value} must be a number, 0 or above")
-    if not 0 <= cache_share <= 1:
-        raise ValueError(f"cache_share={cache_share} must be between 0 and 1")
-    if not 0 < cpu_busy_share <= 1:
-        raise ValueError(f"cpu_busy_share={cpu_busy_share} must be above 0 and at most 1")
-    if not (math.isfinite(peak_factor) and peak_factor >= 1):
-        raise ValueError(f"peak_factor={peak_factor} must be 1 or above: a peak is not below the mean")
+    above_zero(
+        links_per_month=links_per_month,
+        bytes_per_link=bytes_per_link,
+        years=years,
+        cores_per_server=cores_per_server,
+    )
+    zero_or_above(reads_per_write=reads_per_write, cpu_us_per_read=cpu_us_per_read, cpu_us_per_write=cpu_us_per_write)
+    shares(cache_share=cache_share)
+    shares_above_zero(cpu_busy_share=cpu_busy_share)
+    peak_over_mean(peak_factor)
     if not 360 <= days_per_year <= 366:
         raise ValueError(f"days_per_year={days_per_year} must be 360 (twelve months of 30 days) to 366")
     if code_length != int(code_length) or not 1 <= code_length <= 20:

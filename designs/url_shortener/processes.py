@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 from designs.building_blocks.knobs import KnobError, Knobs, knobs_to_environment
-from designs.building_blocks.processes import ProcessSpec, secret
+from designs.building_blocks.processes import ProcessSpec, secret, server_process
 from designs.url_shortener.knobs import PREFIX, ShortenerKnobs
 
 KNOBS = ShortenerKnobs
@@ -57,14 +57,5 @@ def processes(
     return specs
 
 
-def _process(role: str, name: str, port: int, shared: Mapping[str, str]) -> ProcessSpec:
-    url = f"http://127.0.0.1:{port}"
-    return ProcessSpec(
-        name=name,
-        role="service" if role == "service" else "worker",
-        argv=(sys.executable, "-m", "designs.url_shortener.serve", role, "--port", str(port)),
-        env={**shared, "URL_SHORTENER_PROCESS_NAME": name},
-        url=url if role == "service" else None,
-        ready_url=f"{url}/readyz",
-        metrics_url=f"{url}/metrics",
-    )
+def _process(role: Literal["service", "worker"], name: str, port: int, shared: Mapping[str, str]) -> ProcessSpec:
+    return server_process("designs.url_shortener.serve", role, name, port, {**shared, "URL_SHORTENER_PROCESS_NAME": name})

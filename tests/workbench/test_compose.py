@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from designs.rate_limiter.settings import EXAMPLE_RULES
-from workbench.cli import app, exit_code_of
+from workbench.cli import app
+from workbench.cli_exit_codes import exit_code_of
 from workbench.cli_words import ExitCode
 from workbench.compose import (
     NoDocker,

@@ -27,7 +27,7 @@ from workbench.load import (
     run_locust,
     worker_command,
 )
-from workbench.processes import CpuPlan, cpu_plan, port_is_free
+from workbench.processes import UNPINNED, CpuPlan, cpu_plan, port_is_free
 
 LOCUST_FILE = Path(__file__).parent / "toy_design" / "locustfile.py"
 FILE, URLS = Path("x.py"), ("http://127.0.0.1:1",)
@@ -130,7 +130,7 @@ def test_each_worker_process_has_a_cpu_as_far_as_the_design_keeps_one() -> None:
     assert load_cpus(1, range(8)) == cpu_plan(range(8))
     assert load_cpus(3, range(8)) == CpuPlan(frozenset(range(5)), frozenset({5, 6, 7}))
     assert load_cpus(9, range(4)) == CpuPlan(frozenset({0}), frozenset({1, 2, 3}))
-    assert load_cpus(4, [0]) is None
+    assert load_cpus(4, [0]) == UNPINNED
 
 
 def test_more_worker_processes_than_cpus_are_said_to_be_no_use() -> None:

@@ -17,6 +17,7 @@ from tests.workbench.toy_design.processes import KNOBS, SERVER, processes
 from workbench.processes import (
     FIRST_PORT,
     LAST_PORT,
+    UNPINNED,
     ProcessFailed,
     Supervisor,
     answers,
@@ -223,9 +224,10 @@ def test_secrets_in_the_environment_are_not_in_what_is_printed_of_a_process() ->
 def test_servers_and_generator_never_share_a_cpu(cpus: set[int]) -> None:
     plan = cpu_plan(cpus)
     if len(cpus) == 1:
-        assert plan is None
+        assert plan == UNPINNED
     else:
-        assert plan is not None
+        assert plan.servers is not None
+        assert plan.generator is not None
         assert plan.servers | plan.generator == cpus
         assert not plan.servers & plan.generator
         assert plan.generator == {max(cpus)}

@@ -18,7 +18,7 @@ from loadtests.cpu_clock import Unreadable
 from loadtests.declared.declared_workload import mix_of
 from loadtests.declared.workload_file import WorkloadFile
 from loadtests.result import Result
-from workbench import services
+from workbench import comparison
 from workbench.cli import app
 from workbench.cli_words import ExitCode
 from workbench.load import LoadRefused
@@ -207,8 +207,8 @@ def workload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # What is tested is the way from the command to the record, not how busy the machine is meanwhile.
     monkeypatch.setattr(Rules, "calibrated", lambda self, warm_up: Rules(1e9, 1e9, 1e9, 1e9, 1e9, 1e9))
     monkeypatch.setattr("loadtests.comparison.rounds.OVERLOADED_AT_LEAST", 10**6)
-    monkeypatch.setattr(services, "Experiment", partial(Experiment, warm_up_s=0.05, lead_in_s=0.0, settle_s=0.01))
-    monkeypatch.setattr(services, "BLOCKS", 6)
+    monkeypatch.setattr(comparison, "Experiment", partial(Experiment, warm_up_s=0.05, lead_in_s=0.0, settle_s=0.01))
+    monkeypatch.setattr(comparison, "BLOCKS", 6)
     file = tmp_path / "load.toml"
     file.write_text(WORKLOAD, encoding="utf-8")
     return file

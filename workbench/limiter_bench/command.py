@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loadtests.manifest import conditions
+from workbench.bench_verdicts import conclude
 from workbench.limiter_bench.candidates import FLOOR, OURS, PEERS, TITLES
 from workbench.limiter_bench.environments import NotInstalled, python_of, remove, version_of
 from workbench.limiter_bench.figures import COLUMNS, rows
 from workbench.limiter_bench.measuring import Plan, measured
 from workbench.limiter_bench.requirements import remarks, verdicts
-from workbench.terminal import say, show_table
+from workbench.terminal import say
 
 
 def remove_command() -> int:
@@ -36,20 +37,17 @@ def limiter_command(*, record: bool = False, peers: Sequence[str] = PEERS, plan:
         except NotInstalled as error:
             missing.append(f"not run: {error}")
     found, redis_version = measured(pythons, plan or Plan())
-    sentences, met = verdicts(found)
     versions = {TITLES[peer]: version_of(peer) for peer in pythons if peer != OURS}
     named = "".join(f", {name} {version}" for name, version in versions.items())
     rounds = len(found[FLOOR].allowed_us)
-    sentences += [*remarks(found), *missing]
-    sentences.append(f"measured in {rounds} rounds on Redis {redis_version} without an append-only file{named}")
-    table = rows(found, FLOOR)
-    show_table(COLUMNS, table)
-    for sentence in sentences:
-        say(sentence)
-    if record:
-        from workbench.measurements import record_bench
-
-        around = dataclasses.replace(around, versions={**around.versions, **versions, "redis-server": redis_version})
-        options = "" if tuple(peers) == PEERS and not missing else f"--peers {','.join(p for p in pythons if p != OURS) or 'none'}"
-        say(f"recorded  {record_bench('rate_limiter', 'limiter', COLUMNS, table, sentences, around, options=options)}")
-    return 0 if met else 1
+    how = f"measured in {rounds} rounds on Redis {redis_version} without an append-only file{named}"
+    return conclude(
+        "rate_limiter",
+        "limiter",
+        COLUMNS,
+        rows(found, FLOOR),
+        [*verdicts(found), *remarks(found), *missing, how],
+        record=record,
+        around=dataclasses.replace(around, versions={**around.versions, **versions, "redis-server": redis_version}),
+        options="" if tuple(peers) == PEERS and not missing else f"--peers {','.join(p for p in pythons if p != OURS) or 'none'}",
+    )

@@ -73,10 +73,10 @@ def measured(pythons: Mapping[str, Path], plan: Plan) -> tuple[dict[Candidate, F
     found = {candidate: Figures() for candidate in candidates_of(pythons)}
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="limiter-bench-")))
-        server = stack.enter_context(EmbeddedRedis(folder, cpus=cpus.servers if cpus else None))
+        server = stack.enter_context(EmbeddedRedis(folder, cpus=cpus.servers))
         meter = stack.enter_context(contextlib.closing(Meter(server.url)))
         meter.without_a_log_on_disk()
-        with held_to(cpus.generator if cpus else None):
+        with held_to(cpus.generator):
             workers: dict[str, Worker] = {}
             for peer, python in pythons.items():
                 with _apart(peer, found):

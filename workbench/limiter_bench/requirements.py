@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from statistics import median
 
 from loadtests.result import Ratio
+from workbench.bench_verdicts import met_or_missed
 from workbench.limiter_bench.candidates import FLOOR, GCRA, GCRA_AGAIN, OURS, THREE, Candidate
 from workbench.limiter_bench.figures import Figures, compared
 
@@ -16,10 +17,10 @@ GCRA_FLOORS = GCRA_US / ANCHOR_FLOOR_US
 GCRA_BYTES = 72
 
 
-def verdicts(found: Mapping[Candidate, Figures]) -> tuple[list[str], bool]:
-    """A sentence for each requirement, and whether all are met."""
+def verdicts(found: Mapping[Candidate, Figures]) -> list[str]:
+    """A sentence for each requirement."""
     judged = [one_trip(found), gcra_time(found), gcra_in_floors(found), gcra_bytes(found), exact_races(found), own_bounds(found)]
-    return [f"{'met' if met else 'MISSED'}: {sentence}" for met, sentence in judged], all(met for met, _ in judged)
+    return [met_or_missed(met, sentence) for met, sentence in judged]
 
 
 def one_trip(found: Mapping[Candidate, Figures]) -> tuple[bool, str]:
