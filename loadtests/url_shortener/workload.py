@@ -17,6 +17,7 @@ import httpx2
 import orjson
 
 from loadtests import asking
+from loadtests.completion import NO_PROCESS
 from loadtests.generator.browser_cache import BrowserCache
 from loadtests.generator.replay import is_sent
 from loadtests.history.operation import HistoryItem, Json, Observation, Operation, Outcome, Struck
@@ -30,7 +31,7 @@ from loadtests.url_shortener.evidence import Evidence
 from loadtests.url_shortener.history import REDIRECT_STATUSES, History
 from loadtests.url_shortener.judge import VISITS, judge, verdicts
 from loadtests.url_shortener.mixes import CARD, CHECK_MIX, DEFAULT_MIX, MIXES
-from loadtests.url_shortener.operations import NO_PROCESS, link_told, operation
+from loadtests.url_shortener.operations import link_told, operation
 from loadtests.url_shortener.requests import VISITORS
 from loadtests.url_shortener.steps import Question, Steps
 from loadtests.workload import Exchange, Mix, SeedingFailed, Target
