@@ -90,19 +90,7 @@ def test_a_shortener_that_redirects_elsewhere_makes_the_run_fail() -> None:
     assert "instead of a redirect" in ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize(
-    ("options", "environment", "sentence"),
-    [
-        (("--host", "http://192.0.2.1"), {"DESIGNS_API_KEY": API_KEY}, "is not this machine"),
-        (("--host", "http://127.0.0.1:9"), {}, "set DESIGNS_API_KEY"),
-        (("--host", "http://127.0.0.1:9", "--mix", "storm"), {"DESIGNS_API_KEY": API_KEY}, "storm"),
-        (("--host", "http://127.0.0.1:9"), {"DESIGNS_API_KEY": API_KEY, "DESIGNS_MIX": "storm"}, "there is no mix"),
-        (("--host", "http://127.0.0.1:9"), {"DESIGNS_API_KEY": API_KEY}, "no links could be made"),
-    ],
-)
-def test_what_must_not_or_cannot_be_loaded_is_refused_in_words(
-    options: tuple[str, ...], environment: dict[str, str], sentence: str
-) -> None:
-    ended = locust(*options, "-u", "1", "-t", "20s", **environment)
+def test_a_host_where_nobody_answers_is_refused_in_words() -> None:
+    ended = locust("--host", "http://127.0.0.1:9", "-u", "1", "-t", "20s", DESIGNS_API_KEY=API_KEY)
     assert ended.returncode != 0
-    assert sentence in ended.stdout + ended.stderr
+    assert "no links could be made" in ended.stdout + ended.stderr
