@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from itertools import count
 from typing import Any, Literal
 
 from starlette.types import ASGIApp
@@ -41,6 +43,27 @@ async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
     finally:
         await to_app.put({"type": "lifespan.shutdown"})
         await task
+
+
+def parts_of(app: ASGIApp) -> Any:
+    """What the application consists of, from behind its middleware: the design's `Replica`."""
+    inner: Any = app
+    while not hasattr(inner, "state"):
+        inner = inner._app
+    return inner.state.services
+
+
+_ENDED = count(1)
+
+
+def thaw_now_and_then() -> None:
+    """To be called when a replica has ended.
+
+    A replica freezes what there is when it starts. In a process with hundreds of them that is a leak, and without it each start
+    would walk all that the tests have imported.
+    """
+    if next(_ENDED) % 25 == 0:
+        gc.unfreeze()
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], tries: int = 4_000) -> None:

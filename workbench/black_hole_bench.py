@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from designs.building_blocks.knobs import parse_assignments
 from loadtests.analysis.statistics import percentile
+from loadtests.completion import json_body
 from loadtests.faults.links import LinkFaults
 from loadtests.faults.schedule import Fault
 from loadtests.generator import open_loop
@@ -125,7 +126,7 @@ async def load(running: RunningDesign, seconds: float) -> Sequence[Exchange]:
 
 def degraded(exchange: Exchange) -> bool:
     """Whether it was decided without the store. Raises `BenchFailed` for what the rule that it met may not say then."""
-    body = requests.json_body(exchange)
+    body = json_body(exchange)
     without = bool(body.get("degraded"))
     if exchange.status not in (STATUSES[exchange.op] if without else {200, 429}):
         raise BenchFailed(f"a rule that is {exchange.op} without the store was answered {exchange.status}: {body}")

@@ -1,8 +1,8 @@
 """The report of a capacity test as files: a page to show, a Markdown page to paste, the record itself.
 
 Each sentence and number is read from the record or computed from it. The page is one file that opens without a network; its tables
-need no script. `capacity_view` is all that the part with the plots needs (`capacity_section.html.j2` and `capacity.js`), so that
-another page can show it too.
+need no script. `capacity_view` is all that the part with the plots needs (`capacity_section.html.j2`, `charts.js` and
+`capacity.js`), so that another page can show it too.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def latency_curve(steps: Sequence[OpenStep]) -> list[tuple[float, float | None, 
 def render_capacity_page(result: CapacityResult) -> str:
     """The whole page as one HTML string: styles, chart library, scripts and data inlined."""
     styles = asset("vendor/uPlot.min.css") + asset("report.css") + asset("capacity.css")
-    scripts = [asset("vendor/uPlot.iife.min.js"), asset("capacity.js"), asset("copy.js")]
+    scripts = [asset("vendor/uPlot.iife.min.js"), asset("charts.js"), asset("capacity.js"), asset("copy.js")]
     environment = templates()
     environment.filters |= {"breakable": breakable, "together": together}
     # What marks.html.j2 has beside marks; Jinja wants to know these even where nobody draws it.

@@ -9,15 +9,32 @@ The data travels among the options, which Locust sends to a worker with each cha
 
 from __future__ import annotations
 
+import http.client
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from gevent import GreenletExit
 from locust.exception import StopTest
 from locust.runners import MasterRunner, WorkerRunner
 
+SEED_TIMEOUT_S = 30.0
+
 Data = Mapping[str, Any]  # of what MessagePack can carry: strings, numbers, lists, dicts
+
+
+@contextmanager
+def connection_to(url: str) -> Iterator[http.client.HTTPConnection]:
+    """For what is asked while the data is made. Requests on it are no part of what Locust counts."""
+    parts = urlsplit(url)
+    connection_class = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = connection_class(parts.hostname or "", parts.port, timeout=SEED_TIMEOUT_S)
+    try:
+        yield connection
+    finally:
+        connection.close()
 
 
 class SeedOnce:

@@ -6,11 +6,11 @@ taken in does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadtests.history.operation import HistoryItem, Observation, Operation, Outcome, Struck
+from loadtests.history.operation import Observation, Operation, Outcome, Struck
 
 DECIDES = frozenset({"check", "peek", "acquire"})  # these are answered whatever becomes of the store
 
@@ -67,18 +67,8 @@ class History:
     observations: list[Observation] = field(default_factory=list)
     strikes: list[Struck] = field(default_factory=list)
 
-    def take(self, item: HistoryItem) -> None:
-        if isinstance(item, Observation):
-            self.observations.append(item)
-        elif isinstance(item, Struck):
-            self.strikes.append(item)
-        else:
-            self.asks.append(ask_of(item))
-
-    def take_all(self, items: Iterable[HistoryItem]) -> History:
-        for item in items:
-            self.take(item)
-        return self
+    def take_operation(self, op: Operation) -> None:
+        self.asks.append(ask_of(op))
 
 
 def when(ask: Ask) -> tuple[float, float, str, str, str]:

@@ -13,6 +13,7 @@ from loadtests.rate_limiter.limit_checks import bound, nothing_used, retry, room
 from loadtests.rate_limiter.mixes import SEVERAL, SLOT_OPS, UNIT_OPS, WAITING
 from loadtests.rate_limiter.promises import promises_of
 from loadtests.rate_limiter.slot_checks import slots
+from loadtests.recording import take_all
 from loadtests.result import SafetyCheck
 
 # Which operations of a mix give something to judge by.
@@ -31,7 +32,7 @@ CHECKS = (
 
 def judge(header: Header, items: Sequence[HistoryItem]) -> list[SafetyCheck]:
     """Every invariant that the header's operations can show."""
-    return verdicts(header, History().take_all(items))
+    return verdicts(header, take_all(History(), items))
 
 
 def verdicts(header: Header, history: History) -> list[SafetyCheck]:

@@ -10,14 +10,12 @@ comparison. A refusal is an answer. Never import this in a process that does som
 
 from __future__ import annotations
 
-import http.client
 import itertools
 import json
 import random
 import time
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import gevent
 from locust import FastHttpUser, events, poisson, task
@@ -26,13 +24,12 @@ from locust.exception import StopTest
 from loadtests.locust_engine.guard import api_key, begin_now, fail_a_void_run, refusal, replicas
 from loadtests.locust_engine.open_loop import OpenLoopUser
 from loadtests.locust_engine.options import add_options, mix_for_users
-from loadtests.locust_engine.seeding import Data, SeedOnce
+from loadtests.locust_engine.seeding import Data, SeedOnce, connection_to
 from loadtests.rate_limiter import requests
 from loadtests.rate_limiter.mixes import MIXES
 from loadtests.rate_limiter.steps import PATHS, Question, Steps
 from loadtests.workload import Exchange, Mix
 
-SEED_TIMEOUT_S = 30.0
 ASKS_PER_S = 20.0  # of one server
 # A limiter that can't reach its store says so to whoever wants to change something there.
 ANSWERS = {"refund": (204, 422, 503), "renew": (200, 409, 503), "release": (200, 503), "peek": (200,)}
@@ -65,18 +62,14 @@ def ask_what_a_user_has(environment: Any) -> Data:
     urls, mix = replicas(environment.host), MIXES[environment.parsed_options.mix]
     if reason := refusal(urls):
         raise StopTest(reason)
-    parts = urlsplit(urls[0])
-    connection_class = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = connection_class(parts.hostname or "", parts.port, timeout=SEED_TIMEOUT_S)
-    try:
-        connection.request("POST", "/v1/peek", json.dumps(requests.document({"user": "?"}, cost=1)), headers())
-        answer = connection.getresponse()
-        body = answer.read()
-        limits = {each["rule"]: each["limit"] for each in json.loads(body).get("limits", ())} if answer.status == 200 else {}
-    except (OSError, ValueError) as error:
-        raise StopTest(f"no limit could be asked for at {urls[0]}: {error}") from error
-    finally:
-        connection.close()
+    with connection_to(urls[0]) as connection:
+        try:
+            connection.request("POST", "/v1/peek", json.dumps(requests.document({"user": "?"}, cost=1)), headers())
+            answer = connection.getresponse()
+            body = answer.read()
+            limits = {each["rule"]: each["limit"] for each in json.loads(body).get("limits", ())} if answer.status == 200 else {}
+        except (OSError, ValueError) as error:
+            raise StopTest(f"no limit could be asked for at {urls[0]}: {error}") from error
     if "per-user" not in limits:
         raise StopTest(f"{urls[0]} has no limit per user: {answer.status} {body[:200].decode(errors='replace')}")
     return {"mix": mix.name, "urls": list(urls), "name": f"{round(time.time() * 1e3):011x}", "per_user": limits["per-user"]}

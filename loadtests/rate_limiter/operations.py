@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from loadtests.history.operation import Json, Operation, Outcome
+from loadtests.completion import Completion, completed, json_body, unanswered
+from loadtests.history.operation import Json, Operation
 from loadtests.rate_limiter import requests
 from loadtests.rate_limiter.steps import Question
 from loadtests.workload import NO_ANSWER, Exchange
 
-NO_PROCESS = 0  # until a history that is kept numbers them
 VERDICTS = frozenset({200, 422, 429, 503})
 
 
@@ -20,27 +20,17 @@ def operations(questions: Sequence[Question], exchange: Exchange, node: str, clo
     A verdict is `ok`, whether it admits or refuses: it was decided. Turned away or refused before it was counted is `fail`. No
     answer, and a failure that does not say that nothing happened, is `info`: it may have been counted.
     """
-    outcomes = _batch(questions, exchange) if questions[0].batched else [_outcome(questions[0].f, exchange)]
+    completions = _batch(questions, exchange) if questions[0].batched else [_outcome(questions[0].f, exchange)]
     return [
-        Operation(
-            process=NO_PROCESS,
-            f=question.f,
-            key=question.about,
-            value=question.value,
-            node=node,
-            invoked_s=clock(exchange.sent_s),
-            ended_s=clock(exchange.end_s),
-            outcome=outcome,
-            result=result,
-        )
-        for question, (outcome, result) in zip(questions, outcomes, strict=True)
+        completed(question.f, question.about, question.value, node, exchange, clock, completion)
+        for question, completion in zip(questions, completions, strict=True)
     ]
 
 
-def _outcome(f: str, exchange: Exchange) -> tuple[Outcome, dict[str, Json]]:
+def _outcome(f: str, exchange: Exchange) -> Completion:
     if exchange.status == NO_ANSWER:
-        return _unanswered(exchange)
-    body = requests.json_body(exchange)
+        return unanswered(exchange)
+    body = json_body(exchange)
     if f in ("check", "peek", "acquire"):
         return verdict_of(exchange.status, body, requests.limit_headers(exchange))
     if exchange.status in (200, 204):
@@ -51,30 +41,24 @@ def _outcome(f: str, exchange: Exchange) -> tuple[Outcome, dict[str, Json]]:
     return _failed(exchange.status, body)
 
 
-def _unanswered(exchange: Exchange) -> tuple[Outcome, dict[str, Json]]:
-    if exchange.sent_s == exchange.end_s:  # the generator dates what it never sent by its end
-        return "fail", {"error": "not sent"}
-    return "info", {"error": "no answer"}
-
-
-def _batch(questions: Sequence[Question], exchange: Exchange) -> list[tuple[Outcome, dict[str, Json]]]:
+def _batch(questions: Sequence[Question], exchange: Exchange) -> list[Completion]:
     if exchange.status == NO_ANSWER:
-        return [_unanswered(exchange)] * len(questions)
-    body = requests.json_body(exchange)
+        return [unanswered(exchange)] * len(questions)
+    body = json_body(exchange)
     items = body.get("items")
     if exchange.status != 200 or not isinstance(items, list) or len(items) != len(questions):
         return [_failed(exchange.status, body)] * len(questions)
     return [_item(item) for item in items]
 
 
-def _item(item: Any) -> tuple[Outcome, dict[str, Json]]:
+def _item(item: Any) -> Completion:
     if not isinstance(item, dict) or not isinstance(item.get("status"), int):
         return "info", {"garbled": True}
     body = item.get("verdict" if item["status"] == 200 else "problem")
     return verdict_of(item["status"], body if isinstance(body, dict) else {}, {})
 
 
-def verdict_of(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> tuple[Outcome, dict[str, Json]]:
+def verdict_of(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> Completion:
     """What a verdict says, be it a 200 or a problem document. Shadow rules decide nothing, and are left out."""
     if status not in VERDICTS or (status != 200 and "limits" not in body):
         return _failed(status, body)
@@ -101,7 +85,7 @@ def verdict_of(status: int, body: Mapping[str, Any], headers: Mapping[str, str])
     return "ok", told | more | ({"delay_us": delay_us} if delay_us else {})
 
 
-def _failed(status: int, body: Mapping[str, Any]) -> tuple[Outcome, dict[str, Json]]:
+def _failed(status: int, body: Mapping[str, Any]) -> Completion:
     """Refused without a verdict: by the service as a whole, or because it could not."""
     told: dict[str, Json] = {"status": status, "problem": str(body.get("type", "")), "error": "no verdict"}
     maybe = body.get("may_have_happened", status >= 500 and status != 503)

@@ -29,15 +29,6 @@ def document(descriptor: Mapping[str, str], tier: str = "", **more: Any) -> dict
     return {"domain": DOMAIN, "descriptor": dict(descriptor), **({"tier": tier} if tier else {}), **more}
 
 
-def json_body(exchange: Exchange) -> dict[str, Any]:
-    """The JSON object of a response; empty when it is none, which a check then finds wrong."""
-    try:
-        parsed = orjson.loads(exchange.response.partition(b"\r\n\r\n")[2])
-    except orjson.JSONDecodeError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
-
-
 def limit_headers(exchange: Exchange) -> dict[str, str]:
     """The header fields about limits, names in lower case."""
     head, _, _ = exchange.response.partition(b"\r\n\r\n")

@@ -7,10 +7,9 @@ back.
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import httpx2
@@ -18,8 +17,7 @@ import httpx2
 from loadtests import asking
 from loadtests.generator.replay import is_sent
 from loadtests.history.operation import HistoryItem, Observation, Operation, Struck
-from loadtests.history.processes import Processes
-from loadtests.history.recorded import Header, in_order
+from loadtests.history.recorded import Header
 from loadtests.rate_limiter import requests
 from loadtests.rate_limiter.counters import (
     ToldClients,
@@ -35,6 +33,7 @@ from loadtests.rate_limiter.mixes import CARD, CHECK_MIX, DEFAULT_MIX, MIXES, SL
 from loadtests.rate_limiter.operations import operations
 from loadtests.rate_limiter.promises import REDIS_STORES, Met, Promises, promises
 from loadtests.rate_limiter.steps import PATHS, Steps
+from loadtests.recording import Recording, begun
 from loadtests.redis_counter import RedisCounter
 from loadtests.result import SafetyCheck
 from loadtests.workload import Exchange, Mix, SeedingFailed, Target
@@ -52,32 +51,17 @@ ASKED_FIRST: Sequence[Mapping[str, str]] = (
 
 @dataclass(slots=True)
 class Seeded:
-    """What the workload keeps of one variant from one seeding to the next. The tails end each request, by replica.
-
-    Times in the history count from `began_s` of the monotonic clock, when the seeding began.
-    """
+    """What the workload keeps of one variant from one seeding to the next. The tails end each request, by replica."""
 
     mix: Mix
-    header: Header
-    began_s: float
+    recording: Recording[History]
     promises: Promises
     name: str
     steps: Steps
     tails: list[bytes]
     redis: RedisCounter | None
-    history: History = field(default_factory=History)
-    kept: list[HistoryItem] | None = None
     told: ToldClients = field(default_factory=ToldClients)
     met: dict[str, list[Met]] = field(default_factory=dict)
-
-    def clock(self, monotonic_s: float) -> float:
-        """On the clock of the history, in whole nanoseconds, as its file has them."""
-        return round((monotonic_s - self.began_s) * 1e9) / 1e9
-
-    def take(self, item: HistoryItem) -> None:
-        self.history.take(item)
-        if self.kept is not None:
-            self.kept.append(item)
 
 
 class RateLimiterWorkload:
@@ -95,30 +79,19 @@ class RateLimiterWorkload:
 
     async def seed(self, target: Target, mix: Mix, seed: int) -> None:
         """There is nothing to make: whoever asks is new. Raises `SeedingFailed` for a service with other rules than the load's."""
-        began_s, clock_s = time.monotonic(), time.time()
-        hosts = [urlsplit(url).netloc for url in target.urls]
+        recording = begun(DESIGN, target, mix, seed, History(), keep=self._keep)
+        clock_s, hosts = recording.header.clock, [urlsplit(url).netloc for url in target.urls]
         promised = promises(target.knobs, len(hosts), clock_s)
         await _compare_rules(target, promised)
         name = f"{round(clock_s * 1e3):011x}"
         self._targets[target.name] = Seeded(
             mix=mix,
-            header=Header(
-                design=DESIGN,
-                mix=mix.name,
-                seed=seed,
-                knobs=dict(target.knobs),
-                started_at=dt.datetime.fromtimestamp(clock_s, dt.UTC).isoformat(timespec="milliseconds"),
-                clock=clock_s,
-                nodes=tuple(f"replica-{number}" for number in range(1, len(hosts) + 1)),
-                ops=tuple(dict.fromkeys([*mix.ratios, *(op for op, _ in mix.then.values())])),
-            ),
-            began_s=began_s,
+            recording=recording,
             promises=promised,
             name=name,
             steps=Steps(name, promised.per_user),
             tails=[requests.api_tail(host, target.api_key) for host in hosts],
             redis=RedisCounter(target.redis_url, counted=limiter_redis_counters) if target.redis_url else None,
-            kept=[] if self._keep else None,
         )
 
     def encode(self, target: Target, exchange: Exchange, before: Exchange | None) -> tuple[int, bytes] | None:
@@ -141,8 +114,8 @@ class RateLimiterWorkload:
                 continue
             replica = exchange.serial % len(state.tails)
             size = len(exchange.response)
-            for item in operations(questions, exchange, f"replica-{replica + 1}", state.clock):
-                state.take(item)
+            for item in operations(questions, exchange, f"replica-{replica + 1}", state.recording.clock):
+                state.recording.take(item)
                 state.told.take(ask_of(item), self._met(state, item), size)
                 size = 0
         state.steps.all_answered()
@@ -155,13 +128,11 @@ class RateLimiterWorkload:
         return found
 
     def strike(self, target: Target, struck: Struck) -> None:
-        state = self._targets[target.name]
-        state.take(replace(struck, began_s=state.clock(struck.began_s), ended_s=state.clock(struck.ended_s)))
+        self._targets[target.name].recording.strike(struck)
 
     def note(self, target: Target, observation: Observation) -> None:
         """Reads `breaker` (opened) and `memory` (shared)."""
-        state = self._targets[target.name]
-        state.take(replace(observation, at_s=state.clock(observation.at_s)))
+        self._targets[target.name].recording.note(observation)
 
     def read_page(self, target: Target, node: str, at_s: float, metrics_text: str) -> None:
         for observation in observations(node, at_s, metrics_text):
@@ -187,22 +158,19 @@ class RateLimiterWorkload:
     async def check(self, target: Target) -> Sequence[SafetyCheck]:
         """All invariants of the mix. Where there were slots, all are taken once more when every lease must have run out."""
         state = self._targets[target.name]
-        if SLOT_OPS & set(state.header.ops):
+        recording = state.recording
+        if SLOT_OPS & set(recording.header.ops):
             [limit] = state.promises.slots({"user": "", "job": "preview"})
-            held = [ask for ask in state.history.asks if ask.f in ("acquire", "renew") and ask.token]
+            held = [ask for ask in recording.history.asks if ask.f in ("acquire", "renew") and ask.token]
             users = list(dict.fromkeys(ask.descriptor["user"] for ask in held))[:CHECKED_USERS]
             last_s = max((ask.end_s for ask in held), default=0.0)
-            after_s = state.began_s + last_s + limit.lease_s + SLOT_SLACK_S - time.monotonic()
-            await ask_for_slots(target, users, limit.quota, after_s, state.name, state.take, state.clock)
-        return verdicts(state.header, state.history)
+            after_s = recording.began_s + last_s + limit.lease_s + SLOT_SLACK_S - time.monotonic()
+            await ask_for_slots(target, users, limit.quota, after_s, state.name, recording.take, recording.clock)
+        return verdicts(recording.header, recording.history)
 
     def recorded(self, target: Target) -> tuple[Header, list[HistoryItem]]:
         """Times count from the beginning of the seeding."""
-        state = self._targets[target.name]
-        if state.kept is None:
-            raise RuntimeError("the history was not kept; make the workload with keep=True")
-        processes = Processes()
-        return state.header, [processes.numbered(item) if isinstance(item, Operation) else item for item in in_order(state.kept)]
+        return self._targets[target.name].recording.recorded()
 
     def deadline_s(self, target: Target) -> float | None:
         return promises(target.knobs).deadline_s if target.knobs.get("store", "redis") in REDIS_STORES else None

@@ -47,7 +47,7 @@ def write_check_page(record: CheckRecord, folder: Path, usual: Mapping[str, Valu
 def render_check_page(record: CheckRecord, usual: Mapping[str, Value] | None = None) -> str:
     """The whole page as one HTML string: styles, chart library, scripts and data inlined."""
     styles = asset("vendor/uPlot.min.css") + asset("report.css") + asset("check.css")
-    scripts = [asset("vendor/uPlot.iife.min.js"), asset("check.js"), asset("copy.js")]
+    scripts = [asset("vendor/uPlot.iife.min.js"), asset("charts.js"), asset("check.js"), asset("copy.js")]
     return (
         _environment()
         .get_template("check.html.j2")

@@ -50,9 +50,9 @@ def write_report(result: Result, out_dir: Path) -> Path:
 
 
 def render_page(result: Result) -> str:
-    """The whole page as one HTML string: styles, chart library, script and data inlined."""
+    """The whole page as one HTML string: styles, chart library, scripts and data inlined."""
     styles = asset("vendor/uPlot.min.css") + asset("report.css")
-    scripts = [asset("vendor/uPlot.iife.min.js"), asset("report.js")]
+    scripts = [asset("vendor/uPlot.iife.min.js"), asset("charts.js"), asset("copy.js"), asset("report.js")]
     scale = ratio_scale(_ratios_shown(result), result.manifest.margin)
     return (
         _environment()

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadtests.history.operation import HistoryItem, Observation, Operation, Outcome, Struck
+from loadtests.history.operation import Observation, Operation, Outcome, Struck
 
 REDIRECT_STATUSES = frozenset({301, 302, 307, 308})
 GONE_STATUSES = frozenset({404, 410, 451})
@@ -97,20 +96,7 @@ class History:
     strikes: list[Struck] = field(default_factory=list)
     nodes: list[str] = field(default_factory=list)
 
-    def take(self, item: HistoryItem) -> None:
-        if isinstance(item, Observation):
-            self.observations.append(item)
-        elif isinstance(item, Struck):
-            self.strikes.append(item)
-        else:
-            self._take_operation(item)
-
-    def take_all(self, items: Iterable[HistoryItem]) -> History:
-        for item in items:
-            self.take(item)
-        return self
-
-    def _take_operation(self, op: Operation) -> None:
+    def take_operation(self, op: Operation) -> None:
         if op.f in ("visit", "guess"):
             self._take_visit(op)
         elif op.f == "create":

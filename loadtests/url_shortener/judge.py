@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from loadtests.history.operation import HistoryItem
 from loadtests.history.recorded import Header
+from loadtests.recording import take_all
 from loadtests.result import SafetyCheck
 from loadtests.url_shortener.click_checks import clicks_conserved
 from loadtests.url_shortener.evidence import Evidence
@@ -32,7 +33,7 @@ CHECKS = (
 
 def judge(header: Header, items: Sequence[HistoryItem]) -> list[SafetyCheck]:
     """Every invariant that the header's operations can show."""
-    return verdicts(header, History().take_all(items))
+    return verdicts(header, take_all(History(), items))
 
 
 def verdicts(header: Header, history: History) -> list[SafetyCheck]:

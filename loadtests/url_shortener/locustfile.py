@@ -11,7 +11,6 @@ interpreter.
 
 from __future__ import annotations
 
-import http.client
 import itertools
 import json
 import random
@@ -19,7 +18,6 @@ import sys
 import uuid
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from locust import FastHttpUser, events, poisson, task
 from locust.exception import StopTest
@@ -28,7 +26,7 @@ from locust.runners import WorkerRunner
 from loadtests.locust_engine.guard import begin_now, fail_a_void_run, refusal, replicas
 from loadtests.locust_engine.open_loop import OpenLoopUser
 from loadtests.locust_engine.options import add_options, mix_for_users
-from loadtests.locust_engine.seeding import Data, SeedOnce
+from loadtests.locust_engine.seeding import Data, SeedOnce, connection_to
 from loadtests.url_shortener.locust_requests import (
     api_headers,
     edit,
@@ -46,7 +44,6 @@ from loadtests.url_shortener.steps import UNKNOWN_CODES
 from loadtests.url_shortener.workload import BULK_LINKS
 from loadtests.workload import Mix
 
-SEED_TIMEOUT_S = 30.0
 VISITS_PER_S = 2.0  # of one visitor
 JOURNEYS_PER_S = 0.5  # of one program
 PREVIEW_SHARE = 0.02  # visitors who look where a link leads before they follow it
@@ -65,24 +62,20 @@ class Links:
 
 def seed_links(url: str, count: int) -> tuple[str, ...]:
     """Make the links the visitors open. Raises `StopTest` when the service does not make them."""
-    parts = urlsplit(url)
-    connection_class = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = connection_class(parts.hostname or "", parts.port, timeout=SEED_TIMEOUT_S)
     run, codes = uuid.uuid4().hex, []
-    try:
-        for first in range(0, count, BULK_LINKS):
-            numbers = range(first, min(first + BULK_LINKS, count))
-            document = {"links": [{"url": f"https://example.org/locust/{run}/{number}"} for number in numbers]}
-            connection.request("POST", "/api/v1/links/bulk", json.dumps(document), api_headers())
-            answer = connection.getresponse()
-            body = answer.read()
-            if answer.status != 200:
-                raise StopTest(f"no links could be made: {answer.status} {body[:200].decode(errors='replace')}")
-            codes += [item["link"]["code"] for item in json.loads(body)["items"] if item["status"] in (200, 201)]
-    except OSError as error:
-        raise StopTest(f"no links could be made at {url}: {error}") from error
-    finally:
-        connection.close()
+    with connection_to(url) as connection:
+        try:
+            for first in range(0, count, BULK_LINKS):
+                numbers = range(first, min(first + BULK_LINKS, count))
+                document = {"links": [{"url": f"https://example.org/locust/{run}/{number}"} for number in numbers]}
+                connection.request("POST", "/api/v1/links/bulk", json.dumps(document), api_headers())
+                answer = connection.getresponse()
+                body = answer.read()
+                if answer.status != 200:
+                    raise StopTest(f"no links could be made: {answer.status} {body[:200].decode(errors='replace')}")
+                codes += [item["link"]["code"] for item in json.loads(body)["items"] if item["status"] in (200, 201)]
+        except OSError as error:
+            raise StopTest(f"no links could be made at {url}: {error}") from error
     if len(codes) != count:
         raise StopTest(f"only {len(codes)} of {count} links could be made")
     return tuple(codes)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from loadtests.history.operation import Json, Operation, Outcome
+from loadtests.completion import Completion, completed, json_body, unanswered
+from loadtests.history.operation import Json, Operation
 from loadtests.url_shortener import requests
 from loadtests.url_shortener.history import GONE_STATUSES, REDIRECT_STATUSES
 from loadtests.url_shortener.steps import CREATED, Question
 from loadtests.workload import NO_ANSWER, Exchange
 
 WRITES = frozenset({"create", "edit", "delete"})
-NO_PROCESS = 0  # until a history that is kept numbers them
 
 
 def operation(question: Question, exchange: Exchange, node: str, clock: Callable[[float], float]) -> Operation:
@@ -22,28 +22,15 @@ def operation(question: Question, exchange: Exchange, node: str, clock: Callable
     A write whose answer says that it certainly did not happen is `fail`, and the service is held to that. So is a request that the
     generator could not even send, because nobody accepted the connection or none was free in time.
     """
-    outcome, result = _outcome(question.f, exchange)
-    return Operation(
-        process=NO_PROCESS,
-        f=question.f,
-        key=question.key,
-        value=question.value,
-        node=node,
-        invoked_s=clock(exchange.sent_s),
-        ended_s=clock(exchange.end_s),
-        outcome=outcome,
-        result=result,
-    )
+    return completed(question.f, question.key, question.value, node, exchange, clock, _outcome(question.f, exchange))
 
 
-def _outcome(f: str, exchange: Exchange) -> tuple[Outcome, dict[str, Json]]:
+def _outcome(f: str, exchange: Exchange) -> Completion:
     status = exchange.status
     if status == NO_ANSWER:
-        if exchange.sent_s == exchange.end_s:  # the generator dates what it never sent by its end
-            return "fail", {"error": "not sent"}
-        return "info", {"error": "no answer"}
+        return unanswered(exchange)
     if status >= 500:
-        if f in WRITES and requests.json_body(exchange).get("may_have_happened") is False:
+        if f in WRITES and json_body(exchange).get("may_have_happened") is False:
             return "fail", {"status": status, "error": "the service failed, and changed nothing"}
         return "info", {"status": status, "error": "the service failed"}
     if f in ("visit", "guess", "look"):
@@ -55,7 +42,7 @@ def _outcome(f: str, exchange: Exchange) -> tuple[Outcome, dict[str, Json]]:
     if f == "edit" and status == 200:
         return "ok", {"status": status, **_link(exchange)}
     if f in ("stats", "tally") and status == 200:
-        found = requests.json_body(exchange)
+        found = json_body(exchange)
         return "ok", {"clicks": int(found["clicks"]) + int(found["bots"])} if found else {}
     if f == "delete" and status == 204:
         return "ok", {"status": status}
@@ -63,7 +50,7 @@ def _outcome(f: str, exchange: Exchange) -> tuple[Outcome, dict[str, Json]]:
 
 
 def _link(exchange: Exchange, *names: str) -> dict[str, Json]:
-    return link_told(requests.json_body(exchange), *names)
+    return link_told(json_body(exchange), *names)
 
 
 def link_told(document: dict[str, Any], *names: str) -> dict[str, Json]:

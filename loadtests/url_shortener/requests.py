@@ -14,8 +14,6 @@ from typing import Any
 
 import orjson
 
-from loadtests.workload import Exchange
-
 STATS_DAYS = 30
 
 # (User-Agent, Referer) of the visitors. A crawler is among them: bots are counted apart, and must not be lost either.
@@ -131,12 +129,3 @@ def location(response: bytes) -> str:
     head, _, _ = response.partition(b"\r\n\r\n")
     at = head.lower().find(b"\r\nlocation:")
     return head[at + 11 :].partition(b"\r\n")[0].strip().decode("latin-1") if at >= 0 else ""
-
-
-def json_body(exchange: Exchange) -> dict[str, Any]:
-    """The JSON object of a response; empty when it is none, which a check then finds wrong."""
-    try:
-        parsed = orjson.loads(exchange.response.partition(b"\r\n\r\n")[2])
-    except orjson.JSONDecodeError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from loadtests.completion import json_body
 from loadtests.history.operation import Json
 from loadtests.url_shortener import requests
 from loadtests.workload import Exchange
@@ -115,7 +116,7 @@ class Steps:
             return asked
         code = asked.key if asked is not None else ""
         if not code and (asked is None or asked.f == "create") and before.status in CREATED:
-            code = requests.json_body(before).get("code", "")
+            code = json_body(before).get("code", "")
         if not code:
             return None
         match exchange.op:

@@ -7,21 +7,21 @@ for what a browser need not ask again because of how this variant answered.
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import httpx2
 import orjson
 
 from loadtests import asking
+from loadtests.completion import NO_PROCESS
 from loadtests.generator.browser_cache import BrowserCache
 from loadtests.generator.replay import is_sent
 from loadtests.history.operation import HistoryItem, Json, Observation, Operation, Outcome, Struck
-from loadtests.history.processes import Processes
-from loadtests.history.recorded import Header, in_order
+from loadtests.history.recorded import Header
+from loadtests.recording import Recording, begun
 from loadtests.redis_counter import RedisCounter
 from loadtests.result import SafetyCheck
 from loadtests.url_shortener import final_questions, inquiries, promises, requests
@@ -30,7 +30,7 @@ from loadtests.url_shortener.evidence import Evidence
 from loadtests.url_shortener.history import REDIRECT_STATUSES, History
 from loadtests.url_shortener.judge import VISITS, judge, verdicts
 from loadtests.url_shortener.mixes import CARD, CHECK_MIX, DEFAULT_MIX, MIXES
-from loadtests.url_shortener.operations import NO_PROCESS, link_told, operation
+from loadtests.url_shortener.operations import link_told, operation
 from loadtests.url_shortener.requests import VISITORS
 from loadtests.url_shortener.steps import Question, Steps
 from loadtests.workload import Exchange, Mix, SeedingFailed, Target
@@ -47,35 +47,20 @@ STALENESS_ALLOWANCE_S = promises.STALENESS_ALLOWANCE_S
 
 @dataclass(slots=True)
 class Seeded:
-    """What the workload keeps of one variant from one seeding to the next. The tails end each request, by replica (and visitor).
-
-    Times in the history count from `began_s` of the monotonic clock, when the seeding began.
-    """
+    """What the workload keeps of one variant from one seeding to the next. The tails end each request, by replica (and visitor)."""
 
     mix: Mix
-    header: Header
-    began_s: float
+    recording: Recording[History]
     codes: list[str]
     steps: Steps
     visit_tails: list[list[bytes]]
     api_tails: list[bytes]
     redis: RedisCounter | None
-    history: History = field(default_factory=History)
-    kept: list[HistoryItem] | None = None
     browsers: BrowserCache = field(default_factory=BrowserCache)
     requests_sent: int = 0
 
-    def clock(self, monotonic_s: float) -> float:
-        """On the clock of the history, in whole nanoseconds, as its file has them."""
-        return round((monotonic_s - self.began_s) * 1e9) / 1e9
-
-    def take(self, item: HistoryItem) -> None:
-        self.history.take(item)
-        if self.kept is not None:
-            self.kept.append(item)
-
     def evidence(self) -> Evidence:
-        return Evidence(self.history, promises.promises_of(self.header))
+        return Evidence(self.recording.history, promises.promises_of(self.recording.header))
 
     def remember(self, exchange: Exchange) -> None:
         """A browser keeps a redirect as long as its answer allows."""
@@ -107,42 +92,31 @@ class UrlShortenerWorkload:
 
     async def seed(self, target: Target, mix: Mix, seed: int) -> None:
         """Make `mix.keys` links by bulk requests. Raises `SeedingFailed`."""
-        began_s, clock_s = time.monotonic(), time.time()
+        bounds = promises.bounds_of(target.knobs, STALENESS_ALLOWANCE_S)
+        recording = begun(DESIGN, target, mix, seed, History(), keep=self._keep, bounds=bounds)
         made: list[Operation] = []
         async with asking.client_of(target) as client:
             for first in range(0, mix.keys, BULK_LINKS):
                 urls = [requests.seeded_url(seed, key) for key in range(first, min(first + BULK_LINKS, mix.keys))]
-                made += await seeded_links(client, target.name, urls, began_s)
+                made += await seeded_links(client, target.name, urls, recording.began_s)
         made_by_url = {str(each.value["url"]): str(each.result["code"]) for each in made if each.outcome == "ok"}
         codes = [made_by_url[requests.seeded_url(seed, key)] for key in range(mix.keys)]
         hosts = [urlsplit(url).netloc for url in target.urls]
-        state = self._targets[target.name] = Seeded(
+        self._targets[target.name] = Seeded(
             mix=mix,
-            header=Header(
-                design=DESIGN,
-                mix=mix.name,
-                seed=seed,
-                knobs=dict(target.knobs),
-                started_at=dt.datetime.fromtimestamp(clock_s, dt.UTC).isoformat(timespec="milliseconds"),
-                clock=clock_s,
-                nodes=tuple(f"replica-{number}" for number in range(1, len(hosts) + 1)),
-                bounds=promises.bounds_of(target.knobs, STALENESS_ALLOWANCE_S),
-                ops=tuple(dict.fromkeys([*mix.ratios, *(op for op, _ in mix.then.values())])),
-            ),
-            began_s=began_s,
+            recording=recording,
             codes=codes,
             steps=Steps(seed, codes),
             visit_tails=[[requests.visit_tail(host, *visitor) for visitor in VISITORS] for host in hosts],
             api_tails=[requests.api_tail(host, target.api_key) for host in hosts],
             redis=RedisCounter(target.redis_url) if target.redis_url else None,
-            kept=[] if self._keep else None,
         )
         for each in made:
-            state.take(each)
+            recording.take(each)
         known = [str(each.result["code"]) for each in made if each.result["status"] == 200]
         for code, exchange in zip(known, await inquiries.tallies(target, known), strict=True):
-            state.take(operation(Question("tally", code, {"before": True}), exchange, "replica-1", state.clock))
-        self._read_pages(state, target, await asking.metrics(target))
+            recording.take(operation(Question("tally", code, {"before": True}), exchange, "replica-1", recording.clock))
+        self._read_pages(recording, target, await asking.metrics(target))
 
     def encode(self, target: Target, exchange: Exchange, before: Exchange | None) -> tuple[int, bytes] | None:
         """Replicas take turns, and so do visitors. ValueError for an op that is none of ours."""
@@ -171,19 +145,17 @@ class UrlShortenerWorkload:
                 continue
             state.requests_sent += 1
             replica = exchange.serial % len(state.api_tails)
-            state.take(operation(question, exchange, f"replica-{replica + 1}", state.clock))
+            state.recording.take(operation(question, exchange, f"replica-{replica + 1}", state.recording.clock))
             if exchange.op == "redirect":
                 state.remember(exchange)
         state.steps.all_answered()
 
     def strike(self, target: Target, struck: Struck) -> None:
-        state = self._targets[target.name]
-        state.take(replace(struck, began_s=state.clock(struck.began_s), ended_s=state.clock(struck.ended_s)))
+        self._targets[target.name].recording.strike(struck)
 
     def note(self, target: Target, observation: Observation) -> None:
         """Reads `losses` (dropped, unsure), `cache` (errors) and `drained` (complete)."""
-        state = self._targets[target.name]
-        state.take(replace(observation, at_s=state.clock(observation.at_s)))
+        self._targets[target.name].recording.note(observation)
 
     def read_page(self, target: Target, node: str, at_s: float, metrics_text: str) -> None:
         for observation in inquiries.observations(node, at_s, metrics_text):
@@ -195,40 +167,36 @@ class UrlShortenerWorkload:
         redis = state.redis
         redis_counts = await redis.read() if redis is not None else {}
         pages = await asking.metrics(target)
-        self._read_pages(state, target, pages)
+        self._read_pages(state.recording, target, pages)
         counts = service_counters(pages)
         if redis is not None:
             await redis.disown_since(redis_counts)
         return counts | redis_counts | {"requests_sent": float(state.requests_sent)}
 
-    def _read_pages(self, state: Seeded, target: Target, pages: Sequence[str]) -> None:
+    def _read_pages(self, recording: Recording[History], target: Target, pages: Sequence[str]) -> None:
         for node, page in zip(inquiries.node_names(target), pages, strict=True):
-            for observation in inquiries.observations(node, state.clock(time.monotonic()), page):
-                state.take(observation)
+            for observation in inquiries.observations(node, recording.clock(time.monotonic()), page):
+                recording.take(observation)
 
     async def check(self, target: Target) -> Sequence[SafetyCheck]:
         """All invariants of the mix. Asks each replica for up to `CHECKED_LINKS` links again, by HEAD, which counts no click."""
         state = self._targets[target.name]
-        evidence, give_up_s = state.evidence(), time.monotonic() + DRAIN_S
-        if VISITS & set(state.header.ops):
+        recording, evidence, give_up_s = state.recording, state.evidence(), time.monotonic() + DRAIN_S
+        if VISITS & set(recording.header.ops):
             codes = dict.fromkeys([*(evidence.history.answers if evidence.promises.counting else ()), *evidence.history.undecided])
             await final_questions.ask_for_clicks(
-                target, [*(codes | dict.fromkeys(state.codes))], state.evidence, state.take, state.clock, give_up_s
+                target, [*(codes | dict.fromkeys(state.codes))], state.evidence, recording.take, recording.clock, give_up_s
             )
         changes = [write for writes in evidence.history.changes.values() for write in writes]
         settled_s = max((write.end_s for write in changes), default=0.0) + evidence.promises.bound_s
         again = final_questions.links_to_look_at(evidence, CHECKED_LINKS)
-        until_s = max(give_up_s, state.began_s + settled_s)
-        await final_questions.ask_for_links(target, again, state.evidence, state.take, state.clock, until_s)
-        return verdicts(state.header, evidence.history)
+        until_s = max(give_up_s, recording.began_s + settled_s)
+        await final_questions.ask_for_links(target, again, state.evidence, recording.take, recording.clock, until_s)
+        return verdicts(recording.header, evidence.history)
 
     def recorded(self, target: Target) -> tuple[Header, list[HistoryItem]]:
         """Times count from the beginning of the seeding."""
-        state = self._targets[target.name]
-        if state.kept is None:
-            raise RuntimeError("the history was not kept; make the workload with keep=True")
-        processes = Processes()
-        return state.header, [processes.numbered(item) if isinstance(item, Operation) else item for item in in_order(state.kept)]
+        return self._targets[target.name].recording.recorded()
 
     def deadline_s(self, target: Target) -> float | None:
         knobs = target.knobs

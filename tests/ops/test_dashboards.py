@@ -15,8 +15,8 @@ from tests.ops.dashboard_files import Asked, queries
 from tests.ops.limiter_scene import BAD_RULES, running_limiter, try_out
 from tests.ops.real_prometheus import RULE_FILES, RealPrometheus, Targets, eventually, rules
 from tests.ops.traffic import checks_and_slots, visits_and_creates
+from tests.processes.span_collector import SpanCollector
 from tests.url_shortener.processes.driving import running
-from tests.url_shortener.processes.span_collector import SpanCollector
 from workbench.catalogue import DESIGNS
 from workbench.launch import RunningDesign
 

@@ -9,10 +9,8 @@ Nothing is replaced: the clock is the test's own, and faults are put on the wire
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +23,11 @@ from designs.rate_limiter.app import create_app
 from designs.rate_limiter.knobs import LimiterKnobs
 from designs.rate_limiter.replica import Replica
 from designs.rate_limiter.settings import LimiterSettings
-from tests.scenes import lifespan
+from tests.scenes import lifespan, parts_of, thaw_now_and_then
 
 CALLER_KEY, ADMIN_KEY = "caller-key-0123456789", "operator-key-012345678"
 CALLER = {"Authorization": f"Bearer {CALLER_KEY}"}
 OPERATOR = {"Authorization": f"Bearer {ADMIN_KEY}"}
-_STARTED = count(1)
 
 
 def knobs(**values: Any) -> LimiterKnobs:
@@ -112,14 +109,4 @@ async def running_replica(
     transport = httpx2.ASGITransport(app, client=("127.0.0.1", 50_000))
     async with lifespan(app), httpx2.AsyncClient(transport=transport, base_url="http://limiter.example") as http:
         yield TestReplica(app, parts_of(app), http, path)
-    if next(_STARTED) % 25 == 0:
-        gc.unfreeze()  # each replica freezes what there is when it starts
-
-
-def parts_of(app: ASGIApp) -> Replica:
-    """What the application consists of, from behind its middleware."""
-    inner: Any = app
-    while not hasattr(inner, "state"):
-        inner = inner._app
-    parts: Replica = inner.state.services
-    return parts
+    thaw_now_and_then()

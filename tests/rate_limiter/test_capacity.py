@@ -153,13 +153,6 @@ def test_every_algorithm_has_its_anchor() -> None:
     assert all(anchor.script_us[1] <= anchor.script_us[0] for anchor in ANCHORS.values())
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_prints_as_a_table(name: str) -> None:
-    rows = preset(name).rows()
-    assert len({row.figure for row in rows}) == len(rows)
-    assert all(row.value and row.how for row in rows)
-
-
 def test_the_table_prints_numbers_for_people() -> None:
     table = {row.figure: row.value for row in preset("interview classic").rows()}
     assert table["decisions at peak"] == "1 M /s"

@@ -10,10 +10,8 @@ Nothing is replaced: faults are put on the verbs of the ports that a running rep
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from designs.url_shortener.app import create_app
 from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.replica import Replica
 from designs.url_shortener.settings import ShortenerSettings
-from tests.scenes import Clock, Wire, counting, eventually, failing, lifespan
+from tests.scenes import Clock, Wire, counting, eventually, failing, lifespan, parts_of, thaw_now_and_then
 
 __all__ = ["Clock", "TestReplica", "Wire", "counting", "eventually", "failing", "lifespan", "running_replica"]
 
@@ -38,7 +36,6 @@ OPERATOR = {"Authorization": f"Bearer {ADMIN_KEY}"}
 BROWSER = {"User-Agent": "Mozilla/5.0"}
 LONG_URL = "https://example.org/page"
 # Without Redis, and without waiting for a disk: what is under test is the design.
-_STARTED = count(1)
 PLAIN: dict[str, Any] = {"store": "memory", "cache": "none", "clicks": "off"}
 
 
@@ -118,19 +115,7 @@ async def running_replica(
         finally:
             for client in (replica.http, *replica._clients):
                 await client.aclose()
-    # A replica freezes what there is when it starts. In a process with hundreds of them that is a leak, and without it each start
-    # would walk all that the tests have imported: so now and then.
-    if next(_STARTED) % 25 == 0:
-        gc.unfreeze()
-
-
-def parts_of(app: ASGIApp) -> Replica:
-    """What the application consists of, from behind its middleware."""
-    inner: Any = app
-    while not hasattr(inner, "state"):
-        inner = inner._app
-    parts: Replica = inner.state.services
-    return parts
+    thaw_now_and_then()
 
 
 def _client(app: ASGIApp, address: str) -> httpx2.AsyncClient:

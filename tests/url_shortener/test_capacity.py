@@ -141,13 +141,6 @@ def test_twice_the_links_are_twice_the_rates_and_the_storage_and_nothing_is_nega
     assert one.cache_bytes <= one.day_of_reads_bytes
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_prints_as_a_table(name: str) -> None:
-    rows = preset(name).rows()
-    assert len({row.figure for row in rows}) == len(rows)
-    assert all(row.value and row.how for row in rows)
-
-
 def test_the_table_prints_numbers_for_people() -> None:
     table = {row.figure: row.value for row in preset("interview classic").rows()}
     assert table["writes"] == "1,157 /s"

@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from designs.building_blocks.knobs import build, knob_table
-from designs.url_shortener.knobs import ShortenerKnobs
-from loadtests.url_shortener.swarm import LEFT_ALONE, LEFT_OUT, VARIED
 from tests.loadtests.sample_check import sample_check
 from tests.workbench.bounded_wait import alive, wait_until
 from workbench import soak
-from workbench.catalogue import Design, design_named
+from workbench.catalogue import DESIGNS, Design, design_named
 from workbench.soak import Soaked, Soaking, check_words, drawn_knobs, line_of, read_outcome, soak_command, worst_exit
 from workbench.spawner import spawn
 
 BIG = {"clicks=kafka", "store=cassandra"}
 
 
-def test_every_knob_is_turned_by_a_soak_or_left_alone_for_a_reason() -> None:
-    assert {*VARIED, *LEFT_ALONE} == set(ShortenerKnobs.model_fields)
-    assert not set(VARIED) & set(LEFT_ALONE)
-    for row in knob_table(ShortenerKnobs):
-        if row.closed and row.name in VARIED:
-            assert {*VARIED[row.name], *LEFT_OUT.get(row.name, ())} == set(row.choices), row.name
-            assert not set(VARIED[row.name]) & set(LEFT_OUT.get(row.name, ())), row.name
+def swarm(design: str) -> Any:
+    """What its soaks turn."""
+    return importlib.import_module(f"loadtests.{design}.swarm")
 
 
-def test_what_a_soak_draws_is_always_possible_and_turns_everything_sooner_or_later() -> None:
-    drawn = [drawn_knobs(ShortenerKnobs, VARIED, seed) for seed in range(500)]
+@pytest.mark.parametrize("design", DESIGNS)
+def test_every_knob_is_turned_by_a_soak_or_left_alone_for_a_reason(design: str) -> None:
+    knobs, varied, left_out = DESIGNS[design].processes().KNOBS, swarm(design).VARIED, swarm(design).LEFT_OUT
+    assert {*varied, *swarm(design).LEFT_ALONE} == set(knobs.model_fields)
+    assert not set(varied) & set(swarm(design).LEFT_ALONE)
+    for row in knob_table(knobs):
+        if row.closed and row.name in varied:
+            assert {*varied[row.name], *left_out.get(row.name, ())} == set(row.choices), row.name
+            assert not set(varied[row.name]) & set(left_out.get(row.name, ())), row.name
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_what_a_soak_draws_is_always_possible_and_turns_everything_sooner_or_later(design: str) -> None:
+    knobs, varied = DESIGNS[design].processes().KNOBS, swarm(design).VARIED
+    drawn = [drawn_knobs(knobs, varied, seed) for seed in range(500)]
     for turned in drawn:
-        build(ShortenerKnobs, turned)
+        build(knobs, turned)
     seen = {(name, value) for turned in drawn for name, value in turned.items()}
-    assert seen == {(name, value) for name, values in VARIED.items() for value in values}
+    assert seen == {(name, value) for name, values in varied.items() for value in values}
 
 
 def test_the_same_number_draws_the_same_check() -> None:

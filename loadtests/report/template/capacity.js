@@ -2,46 +2,14 @@
 (() => {
   "use strict";
   const { objective, percentile, limit_ms: limitMs, variants } = JSON.parse(document.getElementById("capacity-data").textContent);
-  const root = document.documentElement;
-  const PRINT_WIDTH_PX = 640;
-  const COLOURS = 6;
-  let charts = [];
+  const { axis, clear, colour, ink, inside, keepDrawn, legend, logarithmic, ms, nearest, show } = Charts;
 
-  const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
-  const ink = (i) => colour(`--v${i % COLOURS}`);
-  const ms = (v) => (v == null ? "" : `${v >= 100 ? v.toFixed(0) : Number(v.toPrecision(3))} ms`);
   const rate = (v) => (v == null ? "" : `${Math.round(v).toLocaleString("en")}/s`);
   const plain = (u, splits) => splits.map((v) => (v == null ? "" : v >= 10000 ? `${Number((v / 1000).toPrecision(3))}k` : v.toLocaleString("en")));
-  /* uPlot's own logarithmic steps never end where an axis starts just below a power of ten. */
-  function logarithmic(u, axis, min, max) {
-    const splits = [];
-    for (let e = Math.floor(Math.log10(min)); e <= Math.log10(max); e++)
-      for (let m = 1; m <= 9; m++) {
-        const v = Number(`${m}e${e}`);
-        if (v >= min && v <= max) splits.push(v);
-      }
-    return splits;
-  }
   const decade = (u, splits) => splits.map((v) => ([1, 2, 5].includes(Number((v / 10 ** Math.floor(Math.log10(v) + 1e-9)).toPrecision(2))) ? v : null));
-
-  function axis(more) {
-    const line = { stroke: colour("--line"), width: 1 };
-    return { stroke: colour("--muted"), grid: more.filter ? { ...line, filter: more.filter } : line, ticks: { ...line, size: 4 }, font: "12px system-ui, sans-serif", ...more };
-  }
 
   function line(i, label, value, more) {
     return { label, value, stroke: ink(i), width: 2.2, points: { show: false }, spanGaps: true, ...more };
-  }
-
-  /* Drawing in the units of the data, clipped to the plot. */
-  function inside(u, paint) {
-    const { ctx, bbox } = u;
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-    ctx.clip();
-    paint(ctx, (v) => u.valToPos(v, "x", true), (v) => u.valToPos(v, "y", true), bbox);
-    ctx.restore();
   }
 
   /* A mark for each step, in its variant's shape and colour; an open one does not count or did not pass. */
@@ -121,17 +89,6 @@
     });
   }
 
-  /* Each line answers with its own nearest point: the variants were not measured at the same places. */
-  function nearest(u, seriesIdx, hovered, xValue) {
-    const xs = u.data[0], ys = u.data[seriesIdx];
-    let best = hovered;
-    for (let i = 0, gap = Infinity; i < xs.length; i++) {
-      if (ys[i] != null && Math.abs(xs[i] - xValue) < gap) { gap = Math.abs(xs[i] - xValue); best = i; }
-    }
-    return best;
-  }
-
-  const legend = { markers: { dash: (u, i) => (u.series[i].dash ? "dashed" : "solid") } };
   const cursor = { drag: { x: false, y: false }, points: { size: 7 }, dataIdx: nearest };
 
   function draw(id, options, tables, widthPx) {
@@ -142,8 +99,7 @@
       place.textContent = "No samples.";
       return;
     }
-    const chart = new uPlot({ width: widthPx || place.clientWidth, height: 320, legend, cursor, ...options }, uPlot.join(tables), place);
-    charts.push({ chart, place });
+    show({ width: widthPx || place.clientWidth, height: 320, legend, cursor, ...options }, uPlot.join(tables), place);
   }
 
   const column = (rows, k) => rows.map((row) => row[k]);
@@ -188,32 +144,10 @@
   }
 
   function drawAll(widthPx) {
-    charts.forEach(({ chart }) => chart.destroy());
-    charts = [];
+    clear();
     drawLatency(widthPx);
     drawThroughput(widthPx);
   }
 
-  function step(event) {
-    const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    const found = charts.find(({ place }) => place === event.currentTarget);
-    if (!move || !found) return;
-    event.preventDefault();
-    const u = found.chart;
-    const width = u.over.clientWidth;
-    const left = u.cursor.left >= 0 ? u.cursor.left : width / 2;
-    u.setCursor({ left: Math.max(0, Math.min(width, left + move * width / 60)), top: u.over.clientHeight / 2 });
-  }
-
-  document.querySelectorAll("#capacity .chart").forEach((element) => element.addEventListener("keydown", step));
-  drawAll();
-  let width = root.clientWidth;
-  addEventListener("resize", () => {
-    if (root.clientWidth === width) return;
-    width = root.clientWidth;
-    charts.forEach(({ chart, place }) => chart.setSize({ width: place.clientWidth, height: chart.height }));
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll());
-  addEventListener("beforeprint", () => { root.dataset.scheme = "light"; drawAll(PRINT_WIDTH_PX); });
-  addEventListener("afterprint", () => { delete root.dataset.scheme; drawAll(); });
+  keepDrawn(drawAll, { places: "#capacity .chart" });
 })();

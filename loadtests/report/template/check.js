@@ -2,36 +2,18 @@
 (() => {
   "use strict";
   const { seconds, ticks, load_s: loadS, slices, bands } = JSON.parse(document.getElementById("check").textContent);
-  const root = document.documentElement;
+  const { axis, clear, colour, inside, keepDrawn, legend, logarithmic, ms, show } = Charts;
   const PRINTED = { widthPx: 640, leftPx: 128, rightPx: 12 }; /* as check.css lays out the lanes on paper */
-  let charts = [];
 
-  const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
-  const ms = (v) => (v == null ? "" : `${v >= 100 ? v.toFixed(0) : Number(v.toPrecision(3))} ms`);
   const rate = (v) => (v == null ? "" : `${Number(v.toPrecision(3)).toLocaleString("en")}/s`);
   const at = (v) => (v == null ? "" : `${Number(v.toFixed(2))} s`);
   const plain = (u, splits) => splits.map((v) => (v == null ? "" : v.toLocaleString("en")));
   const column = (k) => slices.map((row) => row[k]);
 
-  /* uPlot's own logarithmic steps never end where an axis starts just below a power of ten. */
-  function logarithmic(u, axis, min, max) {
-    const splits = [];
-    for (let e = Math.floor(Math.log10(min)); e <= Math.log10(max); e++)
-      for (let m = 1; m <= 9; m++) {
-        const v = Number(`${m}e${e}`);
-        if (v >= min && v <= max) splits.push(v);
-      }
-    return splits;
-  }
   /* 1, 2 and 5 of a decade; over many decades only the powers of ten have room. */
   function decade(u, splits) {
     const wanted = splits[splits.length - 1] / splits[0] > 2000 ? [1] : [1, 2, 5];
     return splits.map((v) => (wanted.includes(Number((v / 10 ** Math.floor(Math.log10(v) + 1e-9)).toPrecision(2))) ? v : null));
-  }
-
-  function axis(more) {
-    const line = { stroke: colour("--line"), width: 1 };
-    return { stroke: colour("--muted"), grid: more.filter ? { ...line, filter: more.filter } : line, ticks: { ...line, size: 4 }, font: "12px system-ui, sans-serif", ...more };
   }
 
   /* Where the lanes begin and end, so that a moment stands at one place on all of the page. */
@@ -50,32 +32,26 @@
   }
 
   function shade(u) {
-    const { ctx, bbox } = u;
-    const x = (v) => u.valToPos(v, "x", true);
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-    ctx.clip();
-    ctx.fillStyle = colour("--muted");
-    ctx.globalAlpha = 0.16;
-    /* Overlapping faults are one shade: the lanes say which is which. */
-    ctx.beginPath();
-    bands.forEach(([from, to]) => ctx.rect(x(from), bbox.top, Math.max(x(to) - x(from), 2 * devicePixelRatio), bbox.height));
-    ctx.fill("nonzero");
-    ctx.globalAlpha = 1;
-    if (loadS < seconds) {
+    inside(u, (ctx, x, y, bbox) => {
+      ctx.fillStyle = colour("--muted");
+      ctx.globalAlpha = 0.16;
+      /* Overlapping faults are one shade: the lanes say which is which. */
       ctx.beginPath();
-      ctx.strokeStyle = colour("--ink");
-      ctx.lineWidth = devicePixelRatio;
-      ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
-      ctx.moveTo(x(loadS), bbox.top);
-      ctx.lineTo(x(loadS), bbox.top + bbox.height);
-      ctx.stroke();
-    }
-    ctx.restore();
+      bands.forEach(([from, to]) => ctx.rect(x(from), bbox.top, Math.max(x(to) - x(from), 2 * devicePixelRatio), bbox.height));
+      ctx.fill("nonzero");
+      ctx.globalAlpha = 1;
+      if (loadS < seconds) {
+        ctx.beginPath();
+        ctx.strokeStyle = colour("--ink");
+        ctx.lineWidth = devicePixelRatio;
+        ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+        ctx.moveTo(x(loadS), bbox.top);
+        ctx.lineTo(x(loadS), bbox.top + bbox.height);
+        ctx.stroke();
+      }
+    });
   }
 
-  const legend = { markers: { dash: (u, i) => (u.series[i].dash ? "dashed" : "solid") } };
   const cursor = { sync: { key: "load", scales: ["x", null] }, drag: { x: false, y: false }, points: { size: 7 } };
 
   function draw(id, printed, { height, y, yAxis, series }, data) {
@@ -87,18 +63,16 @@
       return;
     }
     const { widthPx, leftPx, rightPx } = printed || place(element);
-    const chart = new uPlot({
+    show({
       width: widthPx, height, legend, cursor, hooks: { drawClear: [shade] }, padding: [8, rightPx, 0, 0],
       scales: { x: { time: false, range: [0, seconds] }, y },
       series: [{ label: "at", value: (u, v) => at(v) }, ...series],
       axes: [axis({ size: 32, splits: () => ticks, values: (u, splits) => splits.map((v) => `${Number(v.toPrecision(3))} s`) }), axis({ size: leftPx, ...yAxis })],
     }, data, element);
-    charts.push({ chart, element });
   }
 
   function drawAll(printed) {
-    charts.forEach(({ chart }) => chart.destroy());
-    charts = [];
+    clear();
     const most = Math.max(1, ...column(1));
     draw("rates", printed, {
       height: 220, y: { range: [0, most * 1.08] }, yAxis: { values: plain },
@@ -112,37 +86,6 @@
     }, [column(0), column(3), column(4)]);
   }
 
-  function step(event) {
-    const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    const found = charts.find(({ element }) => element === event.currentTarget);
-    if (!move || !found) return;
-    event.preventDefault();
-    const u = found.chart;
-    const width = u.over.clientWidth;
-    const left = u.cursor.left >= 0 ? u.cursor.left : width / 2;
-    u.setCursor({ left: Math.max(0, Math.min(width, left + move * width / 60)), top: u.over.clientHeight / 2 });
-  }
-
-  document.querySelectorAll(".plot-of-load").forEach((element) => element.addEventListener("keydown", step));
-  drawAll();
-  let width = root.clientWidth;
-  addEventListener("resize", () => {
-    if (root.clientWidth === width) return;
-    width = root.clientWidth;
-    drawAll(); /* not only their size: the lanes may begin elsewhere now */
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll());
-  /* Paper is white and narrow, and nothing on it can be opened. */
-  let opened = [];
-  addEventListener("beforeprint", () => {
-    root.dataset.scheme = "light";
-    opened = [...document.querySelectorAll("details:not([open])")];
-    opened.forEach((details) => { details.open = true; });
-    drawAll(PRINTED);
-  });
-  addEventListener("afterprint", () => {
-    delete root.dataset.scheme;
-    opened.forEach((details) => { details.open = false; });
-    drawAll();
-  });
+  /* Another width draws all anew, not only its size: the lanes may begin elsewhere then. */
+  keepDrawn(drawAll, { places: ".plot-of-load", printed: PRINTED, opened: "details:not([open])", resized: () => drawAll() });
 })();

@@ -2,14 +2,9 @@
 (() => {
   "use strict";
   const result = JSON.parse(document.getElementById("result").textContent);
-  const root = document.documentElement;
-  const PRINT_WIDTH_PX = 640;
-  const COLOURS = 6;
-  let charts = [];
+  const { axis, clear, colour, ink, inside, keepDrawn, legend, ms, nearest, show } = Charts;
   let clock = "both";
 
-  const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
-  const ms = (value) => (value == null ? "" : `${value >= 100 ? value.toFixed(0) : Number(value.toPrecision(3))} ms`);
   const share = (value) => (value == null ? "" : `${Number((value * 100).toPrecision(3))} %`);
   const short = (value) => (value == null ? "" : Number(value.toPrecision(6)));
 
@@ -45,25 +40,15 @@
     return { xs, sides };
   }
 
-  function axis(more) {
-    const line = { stroke: colour("--line"), width: 1 };
-    return { stroke: colour("--muted"), grid: more.filter ? { ...line, filter: more.filter } : line, ticks: { ...line, size: 4 }, font: "12px system-ui, sans-serif", ...more };
-  }
-
   function line(i, label, dashed, value, more) {
-    return { label, value, stroke: colour(`--v${i % COLOURS}`), width: dashed ? 1.5 : 2.2, dash: dashed ? [5, 4] : undefined, points: { show: false }, spanGaps: false, ...more };
+    return { label, value, stroke: ink(i), width: dashed ? 1.5 : 2.2, dash: dashed ? [5, 4] : undefined, points: { show: false }, spanGaps: false, ...more };
   }
 
   /* uPlot widens a logarithmic axis to whole decades; the data deserve the room. */
   const tight = (u, min, max) => (min == null ? [0.1, 10] : [min / 1.05, max * 1.05]);
-  /* 1 to 9 of each decade, or five even steps where so few fall in. uPlot's own splits never end when an axis begins just below a decade. */
+  /* 1 to 9 of each decade, or five even steps where so few fall in. */
   function logarithmic(u, axis, min, max) {
-    const splits = [];
-    for (let e = Math.floor(Math.log10(min)); e <= Math.log10(max); e++)
-      for (let m = 1; m <= 9; m++) {
-        const v = Number(`${m}e${e}`);
-        if (v >= min && v <= max) splits.push(v);
-      }
+    const splits = Charts.logarithmic(u, axis, min, max);
     return splits.length > 1 ? splits : [0, 1, 2, 3, 4].map((i) => Number((min * (max / min) ** (i / 4)).toPrecision(3)));
   }
   const mantissa = (v) => Number((v / 10 ** Math.floor(Math.log10(v) + 1e-9)).toPrecision(3));
@@ -73,8 +58,6 @@
   }
   const tens = (u, splits) => splits.map((v) => (Math.abs(Math.log10(v) - Math.round(Math.log10(v))) < 1e-6 ? v : null));
 
-  const legend = { markers: { dash: (u, i) => (u.series[i].dash ? "dashed" : "solid") } };
-
   function draw(id, options, data, widthPx) {
     const place = document.getElementById(id);
     place.replaceChildren();
@@ -83,13 +66,11 @@
       return;
     }
     const width = widthPx || place.clientWidth;
-    const chart = new uPlot({ width, height: 280, legend, ...options }, data, place);
-    charts.push({ chart, place });
+    show({ width, height: 280, legend, ...options }, data, place);
   }
 
   function drawAll(widthPx) {
-    charts.forEach(({ chart }) => chart.destroy());
-    charts = [];
+    clear();
     const { xs, sides } = curves();
     const shown = (side) => clock === "both" || clock === side.clock;
     const label = (side) => `${side.name}, ${side.clock === "intended" ? "planned" : "sent"}`;
@@ -110,20 +91,16 @@
 
   /* What was done on purpose lies behind the lines, in the colour of the variant it was done to. */
   function shade(u) {
-    const { ctx, bbox } = u;
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-    ctx.clip();
-    for (const band of result.bands) {
-      const i = result.variants.findIndex((variant) => variant.name === band.variant);
-      const from = u.valToPos(band.start_s, "x", true);
-      const to = Math.max(u.valToPos(band.end_s, "x", true), from + 2 * devicePixelRatio);
-      ctx.globalAlpha = 0.2;
-      ctx.fillStyle = colour(i < 0 ? "--muted" : `--v${i % COLOURS}`);
-      ctx.fillRect(from, bbox.top, to - from, bbox.height);
-    }
-    ctx.restore();
+    inside(u, (ctx, x, y, bbox) => {
+      for (const band of result.bands) {
+        const i = result.variants.findIndex((variant) => variant.name === band.variant);
+        const from = x(band.start_s);
+        const to = Math.max(x(band.end_s), from + 2 * devicePixelRatio);
+        ctx.globalAlpha = 0.2;
+        ctx.fillStyle = i < 0 ? colour("--muted") : ink(i);
+        ctx.fillRect(from, bbox.top, to - from, bbox.height);
+      }
+    });
   }
 
   /* A variant rests while the others have their turn; its line breaks there. */
@@ -156,63 +133,10 @@
     }, data, widthPx);
   }
 
-  /* The variants were measured at different moments: each line answers with its own nearest slice. */
-  function nearest(u, seriesIdx, hovered, xValue) {
-    const xs = u.data[0], ys = u.data[seriesIdx];
-    let best = hovered;
-    for (let i = 0, gap = Infinity; i < xs.length; i++) {
-      if (ys[i] != null && Math.abs(xs[i] - xValue) < gap) { gap = Math.abs(xs[i] - xValue); best = i; }
-    }
-    return best;
-  }
-
-  function step(event) {
-    const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    const found = charts.find(({ place }) => place === event.currentTarget);
-    if (!move || !found) return;
-    event.preventDefault();
-    const u = found.chart;
-    const width = u.over.clientWidth;
-    const left = u.cursor.left >= 0 ? u.cursor.left : width / 2;
-    u.setCursor({ left: Math.max(0, Math.min(width, left + move * width / 60)), top: u.over.clientHeight / 2 });
-  }
-
-  document.querySelectorAll(".needs-script").forEach((element) => { element.hidden = false; });
-  document.querySelectorAll(".chart").forEach((element) => element.addEventListener("keydown", step));
   document.querySelectorAll("input[name=clock]").forEach((input) => input.addEventListener("change", () => {
     clock = input.value;
     drawAll();
   }));
-  const copy = document.getElementById("copy");
-  copy.addEventListener("click", () => {
-    const text = document.getElementById("command").textContent;
-    /* Some browsers lend no clipboard to a page opened from a file: select the text instead. */
-    const copied = navigator.clipboard ? navigator.clipboard.writeText(text) : Promise.reject(new Error("no clipboard"));
-    copied.then(
-      () => { document.getElementById("copied").textContent = "Copied."; },
-      () => { getSelection().selectAllChildren(document.getElementById("command")); },
-    );
-  });
 
-  drawAll();
-  let width = root.clientWidth;
-  addEventListener("resize", () => {
-    if (root.clientWidth === width) return;
-    width = root.clientWidth;
-    charts.forEach(({ chart, place }) => chart.setSize({ width: place.clientWidth, height: chart.height }));
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll());
-  /* Paper is white and narrow, whatever the screen was. */
-  let opened = [];
-  addEventListener("beforeprint", () => {
-    root.dataset.scheme = "light";
-    opened = [...document.querySelectorAll(".card details:not([open])")];
-    opened.forEach((details) => { details.open = true; });
-    drawAll(PRINT_WIDTH_PX);
-  });
-  addEventListener("afterprint", () => {
-    delete root.dataset.scheme;
-    opened.forEach((details) => { details.open = false; });
-    drawAll();
-  });
+  keepDrawn(drawAll, { places: ".chart", opened: ".card details:not([open])" });
 })();

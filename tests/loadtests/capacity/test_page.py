@@ -43,7 +43,7 @@ def test_the_page_opens_without_a_network_and_runs_nothing_but_its_own_scripts()
     (styles,) = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
 
     assert policy(styles, scripts).replace("'", "&#39;") in html
-    assert len(scripts) == 3
+    assert len(scripts) == 4
     assert not re.search(r"""(?:src|href|action)\s*=\s*["']?\w+:""", html)
     assert "style=" not in html.replace("<style", "")
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +13,7 @@ import orjson
 from loadtests.rate_limiter.steps import PATHS, Question
 from loadtests.workload import Target
 from tests.loadtests.rate_limiter.simulated_limiter import WALL_S, SimulatedLimiter
+from tests.loadtests.tiny_service import Request, listening
 
 API_KEY = "tiny-key"
 VERBS = {path: f for f, path in PATHS.items()}
@@ -52,20 +51,11 @@ class TinyLimiter:
         ]
         return self.limiter._answer(replica, questions)[1]
 
-    async def serve(self, replica: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := (await reader.readuntil(b"\r\n\r\n")).decode():
-                request_line, *lines = head.split("\r\n")
-                path = request_line.split(" ")[1]
-                headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines if line)}
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
-                status, _, rest = self.answer(path, body, headers.get("authorization", ""), replica).partition(b"\r\n")
-                fields, _, said = (b"\r\n" + rest).partition(b"\r\n\r\n")
-                writer.write(b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (status, fields, len(said), said))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+    def respond(self, replica: int, request: Request) -> bytes:
+        answered = self.answer(request.path, request.body, request.headers.get("authorization", ""), replica)
+        status, _, rest = answered.partition(b"\r\n")
+        fields, _, said = (b"\r\n" + rest).partition(b"\r\n\r\n")
+        return b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (status, fields, len(said), said)
 
 
 def question(document: dict[str, Any], f: str, batched: bool = False) -> Question:
@@ -80,36 +70,5 @@ def question(document: dict[str, Any], f: str, batched: bool = False) -> Questio
 async def running(limiter: TinyLimiter, replicas: int = 1) -> AsyncIterator[Target]:
     """The limiter at two addresses at most, as a target of the measuring."""
 
-    def served_by(replica: int) -> Any:
-        return lambda reader, writer: limiter.serve(replica, reader, writer)
-
-    servers = [await asyncio.start_server(served_by(replica), "127.0.0.1", 0) for replica in range(replicas)]
-    urls = [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers]
-    try:
+    async with listening(limiter.respond, replicas) as urls:
         yield Target("tiny", {"algorithm": "gcra", **limiter.knobs}, urls, API_KEY, [f"{urls[0]}/metrics"], {})
-    finally:
-        for server in servers:
-            server.close()
-            await server.wait_closed()
-
-
-@contextmanager
-def in_a_thread(limiter: TinyLimiter) -> Iterator[Target]:
-    """The same beside a test that waits for another process."""
-    started, stop = threading.Event(), asyncio.Event()
-    held: list[tuple[Target, asyncio.AbstractEventLoop]] = []
-
-    async def main() -> None:
-        async with running(limiter) as target:
-            held.append((target, asyncio.get_running_loop()))
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    assert started.wait(10)
-    try:
-        yield held[0][0]
-    finally:
-        held[0][1].call_soon_threadsafe(stop.set)
-        thread.join(10)

@@ -153,7 +153,7 @@ def test_the_page_opens_without_a_network_and_runs_nothing_but_its_own_scripts()
     scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     (styles,) = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
     assert policy(styles, scripts).replace("'", "&#39;") in html
-    assert len(scripts) == 3
+    assert len(scripts) == 4
     assert set(re.findall(r"url\(([^)]*)\)", html)) <= {f"#fault-{i}" for i in range(6)} | {
         f"#state-{state}" for state in ("degraded", "down", "gone")
     }
@@ -191,7 +191,7 @@ def test_text_of_a_record_is_shown_and_never_becomes_markup() -> None:
     html = render_check_page(hostile_check(), {})
     assert "<script>alert" not in html
     assert "<img" not in html
-    assert len(re.findall(r"<script>", html)) == 3
+    assert len(re.findall(r"<script>", html)) == 4
     assert all("alert" not in value for _, attrs in Page(html).elements for name, value in attrs.items() if name != "aria-label")
     assert HOSTILE in Page(html).inside("code")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadtests.recording import take_all
 from loadtests.url_shortener.evidence import Evidence
 from loadtests.url_shortener.final_questions import links_to_look_at, sample_evenly
 from loadtests.url_shortener.history import History
@@ -32,6 +33,6 @@ def test_new_and_old_links_are_looked_at_and_aliases_that_all_were_refused() -> 
     story.create("x", 1.0, alias="x")
     story.create("", 1.0, alias="x", status=409)
     story.delete("b", 2.0)
-    evidence = Evidence(History().take_all(story.items), promises_of(header()))
+    evidence = Evidence(take_all(History(), story.items), promises_of(header()))
     assert set(links_to_look_at(evidence, 100)) == {"a", "b", "c", "new", "x", "nobodys"}
     assert set(links_to_look_at(evidence, 4)) == {"a", "c", "new", "x", "nobodys"}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from loadtests.completion import json_body
 from loadtests.generator.arrivals import make_plan
 from loadtests.generator.open_loop import LoadGenerator
 from loadtests.history.operation import HistoryItem, Observation, Operation, Struck
@@ -19,7 +20,7 @@ from loadtests.history.recorded import Header, read_history, write_history
 from loadtests.result import SafetyCheck
 from loadtests.url_shortener import workload as module
 from loadtests.url_shortener.mixes import MIXES
-from loadtests.url_shortener.requests import VISITORS, json_body, location, unknown_code
+from loadtests.url_shortener.requests import VISITORS, location, unknown_code
 from loadtests.url_shortener.workload import JUDGE, UrlShortenerWorkload
 from loadtests.workload import NOT_SENT, Exchange, Mix, SeedingFailed, Target, Workload
 from tests.loadtests.url_shortener.tiny_shortener import API_KEY, Flaw, TinyShortener, running

@@ -5,18 +5,17 @@ Small enough to see that it is right, and wrong on purpose where a flaw is named
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import json
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from loadtests.workload import Target
 from tests.known_bad.id_generation import md5_prefix_code
+from tests.loadtests.tiny_service import Request, listening
 
 API_KEY = "tiny-key"
 Flaw = Literal[
@@ -175,32 +174,20 @@ class TinyShortener:
             ]
         )
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := (await reader.readuntil(b"\r\n\r\n")).decode():
-                request_line, *lines = head.split("\r\n")
-                method, path, _ = request_line.split(" ")
-                headers = dict(line.lower().split(": ", 1) for line in lines if line)
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
-                api_key = headers.get("authorization", "").replace("bearer", "Bearer")
-                status, document, location = self.answer(method, path, body, api_key, headers.get("idempotency-key", ""))
-                text = document if isinstance(document, str) else json.dumps(document) if document is not None else ""
-                answer = [f"HTTP/1.1 {status} {REASONS[status]}", f"Content-Length: {len(text.encode())}"]
-                answer += [f"Location: {location}"] if location else []
-                answer += [f"Cache-Control: {self.cache_control}"] if location and self.cache_control else []
-                writer.write("\r\n".join([*answer, "", "" if method == "HEAD" else text]).encode())
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+    def respond(self, replica: int, request: Request) -> bytes:
+        api_key, request_key = request.headers.get("authorization", ""), request.headers.get("idempotency-key", "")
+        status, document, location = self.answer(request.method, request.path, request.body, api_key, request_key)
+        text = document if isinstance(document, str) else json.dumps(document) if document is not None else ""
+        answer = [f"HTTP/1.1 {status} {REASONS[status]}", f"Content-Length: {len(text.encode())}"]
+        answer += [f"Location: {location}"] if location else []
+        answer += [f"Cache-Control: {self.cache_control}"] if location and self.cache_control else []
+        return "\r\n".join([*answer, "", "" if request.method == "HEAD" else text]).encode()
 
 
 @asynccontextmanager
 async def running(shortener: TinyShortener, replicas: int = 1, **knobs: str | int | float | bool) -> AsyncIterator[Target]:
     """The shortener at as many addresses as asked for, as a target of the measuring."""
-    servers = [await asyncio.start_server(shortener.serve, "127.0.0.1", 0) for _ in range(replicas)]
-    urls = [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers]
-    try:
+    async with listening(shortener.respond, replicas) as urls:
         yield Target(
             name="tiny",
             knobs={"redirect": 302, "clicks": "sync", "staleness_s": 0.05, **knobs},
@@ -209,29 +196,3 @@ async def running(shortener: TinyShortener, replicas: int = 1, **knobs: str | in
             metrics_urls=[f"{urls[0]}/metrics"],
             pids={},
         )
-    finally:
-        for server in servers:
-            server.close()
-            await server.wait_closed()
-
-
-@contextmanager
-def in_a_thread(shortener: TinyShortener) -> Iterator[Target]:
-    """The same beside a test that waits for another process."""
-    started, stop = threading.Event(), asyncio.Event()
-    held: list[tuple[Target, asyncio.AbstractEventLoop]] = []
-
-    async def main() -> None:
-        async with running(shortener) as target:
-            held.append((target, asyncio.get_running_loop()))
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    assert started.wait(10)
-    try:
-        yield held[0][0]
-    finally:
-        held[0][1].call_soon_threadsafe(stop.set)
-        thread.join(10)

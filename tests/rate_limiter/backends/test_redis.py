@@ -36,24 +36,16 @@ from tests.rate_limiter.limit_store_contract import (
 from workbench.embedded_redis import EmbeddedRedis
 
 HOUR_US = 3_600 * 1_000_000
+TIMEOUT_S = 5.0
 Scene = Callable[[RedisLimitStore, Client], Awaitable[None]]
 Ask = Callable[[], Awaitable[Any]]
-
-
-@asynccontextmanager
-async def client_of(url: str, timeout_s: float = 5.0) -> AsyncIterator[Client]:
-    client = connect(url, timeout_s)
-    try:
-        yield client
-    finally:
-        await client.aclose()
 
 
 def play(url: str, scene: Scene) -> None:
     """The store has a client of its own, so that what it sends can be told from what the test asks."""
 
     async def run() -> None:
-        async with client_of(url) as client, client_of(url) as aside:
+        async with connect(url, TIMEOUT_S) as client, connect(url, TIMEOUT_S) as aside:
             await scene(RedisLimitStore(client), aside)
 
     asyncio.run(run())
@@ -63,7 +55,7 @@ def play(url: str, scene: Scene) -> None:
 def test_redis_keeps_the_promise(promise: str, redis_url: str) -> None:
     async def run() -> None:
         clock = StoreClock()
-        async with client_of(redis_url) as client:
+        async with connect(redis_url, TIMEOUT_S) as client:
             await LIMIT_STORE_CONTRACT[promise](RedisLimitStore(client, clock), clock)
 
     asyncio.run(run())
@@ -74,7 +66,7 @@ def test_redis_keeps_the_promise(promise: str, redis_url: str) -> None:
 def test_redis_answers_every_history_as_memory_does_to_the_last_microsecond(redis_url: str, history: Sequence[Step]) -> None:
     async def run() -> None:
         clock, model_clock = StoreClock(), StoreClock()
-        async with client_of(redis_url) as client:
+        async with connect(redis_url, TIMEOUT_S) as client:
             await client.flushdb()
             answers = await replayed(RedisLimitStore(client, clock), clock, history)
         assert answers == await replayed(MemoryLimitStore(model_clock), model_clock, history)
@@ -280,7 +272,7 @@ def test_eight_processes_that_race_for_a_key_are_admitted_the_limit_exactly(redi
 
 def test_while_it_refills_four_processes_get_no_more_than_the_bound_with_nothing_allowed_for(redis_url: str) -> None:
     async def now_us() -> int:
-        async with client_of(redis_url) as client:
+        async with connect(redis_url, TIMEOUT_S) as client:
             return await redis_now_us(client)
 
     begins_us = asyncio.run(now_us())
@@ -337,7 +329,7 @@ def test_a_server_that_refuses_to_write_has_counted_nothing(refusal: str, server
 
 def test_a_server_that_is_gone_has_done_nothing_and_one_that_is_silent_may_have(server: EmbeddedRedis) -> None:
     async def scene() -> None:
-        async with client_of(server.url, timeout_s=0.2) as client, client_of(server.url) as aside:
+        async with connect(server.url, 0.2) as client, connect(server.url, TIMEOUT_S) as aside:
             store = RedisLimitStore(client)
             await store.take([demand()])
             await aside.execute_command("CLIENT", "PAUSE", 60_000, "ALL")
@@ -345,7 +337,7 @@ def test_a_server_that_is_gone_has_done_nothing_and_one_that_is_silent_may_have(
             for ask in unheard:
                 assert (await failed(ask)).may_have_happened
         server.kill()
-        async with client_of(server.url, timeout_s=0.2) as client:
+        async with connect(server.url, 0.2) as client:
             store = RedisLimitStore(client)
             refused: list[Ask] = [
                 partial(store.take, [demand()]),
@@ -360,7 +352,7 @@ def test_a_server_that_is_gone_has_done_nothing_and_one_that_is_silent_may_have(
 
 def test_a_server_that_started_anew_counts_again(server: EmbeddedRedis) -> None:
     async def scene() -> None:
-        async with client_of(server.url) as client:
+        async with connect(server.url, TIMEOUT_S) as client:
             store = RedisLimitStore(client)
             await store.take([demand()])
             server.kill()

@@ -3,7 +3,7 @@
     with running(tmp_path, [rule("per-user", per="1d")], replicas=2, store="redis") as design, Api(design) as api:
         assert api.check({"user": "u1"}).status_code == 200
 
-Everything happens on 127.0.0.1 and ports of its own; how load is made and processes are waited for is as for the first design.
+Everything happens on 127.0.0.1 and ports of its own.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import orjson
 
 from designs.building_blocks.knobs import build
 from designs.rate_limiter.knobs import LimiterKnobs
+from tests.processes.driving import PATIENCE_S, metric
 from tests.rate_limiter.service import rule_text
-from tests.url_shortener.processes.driving import PATIENCE_S, metric
 from workbench.catalogue import design_named
 from workbench.launch import RunningDesign
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes.driving import Load, wait_until
 from tests.rate_limiter.processes.driving import Api, check_request, running
 from tests.rate_limiter.service import rule
-from tests.url_shortener.processes.driving import Load, wait_until
 from workbench.launch import RunningDesign
 
 QUOTA, ASKED = 150, 400

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.processes import starting
+from tests.processes.driving import Load, wait_until
 from tests.rate_limiter.processes.driving import Api, check_request, running
 from tests.rate_limiter.service import rule, rule_text
-from tests.url_shortener.processes.driving import Load, wait_until
-from workbench.processes import free_port
+from tests.workbench.bounded_wait import alive
 
 
 def ended(data_dir: Path, environment: Mapping[str, str] | None = None, *, port: int | None = None) -> tuple[int, str]:
     """Exit code and error output of a process that needs nothing, unless the environment says otherwise."""
     defaults = {"RATE_LIMITER_DATA_DIR": str(data_dir), "RATE_LIMITER_KNOB_STORE": "memory"}
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RATE_LIMITER_", "REDIS_URL"))}
-    env = {**inherited, **defaults, **(environment or {})}
-    command = [sys.executable, "-m", "designs.rate_limiter.serve", "service", "--port", str(port or free_port())]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
-    return done.returncode, done.stderr
+    return starting.ended("rate_limiter", {**defaults, **(environment or {})}, port=port)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +68,7 @@ def test_a_data_folder_that_cannot_be_used_ends_the_process_with_one_sentence(tm
 
 
 def test_a_port_that_is_taken_or_is_none_ends_the_process(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        code, said = ended(tmp_path, port=taken.getsockname()[1])
-    assert code != 0
-    assert "address already in use" in said
-    code, said = ended(tmp_path, port=99_999_999)
-    assert code == 2
-    assert "--port lies between 1 and 65535" in said
+    starting.assert_a_port_that_is_taken_or_is_none_ends_it(partial(ended, tmp_path))
 
 
 def test_a_replica_that_is_told_to_stop_answers_what_it_has_begun_and_ends(tmp_path: Path) -> None:
@@ -95,11 +84,3 @@ def test_a_replica_that_is_told_to_stop_answers_what_it_has_begun_and_ends(tmp_p
         design.supervisor.restart("replica-1")
         with Api(design) as api:
             assert api.check({"user": "u1"}).status_code == 200
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs; one that ended and was not waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import httpx2
-import orjson
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from tests.processes.driving import wait_until
+from tests.processes.signals import (
+    METRICS_EVERYWHERE,
+    Signals,
+    assert_each_line_says_whose_it_is,
+    assert_no_signal_tells,
+    logs_of,
+    page,
+    traceparent,
+)
+from tests.processes.span_collector import SpanCollector
 from tests.rate_limiter.processes.driving import Api, running
 from tests.rate_limiter.service import rule
-from tests.url_shortener.processes.driving import wait_until
-from tests.url_shortener.processes.span_collector import Span, SpanCollector
 
 PROCESSES = ("replica-1", "replica-2")
-OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 ALLOWED, REFUSED = "a" * 32, "b" * 32
 PERSON = "someone@example.org"
 RULES = [
@@ -29,19 +32,7 @@ RULES = [
 
 # THE list of metrics: name without suffix -> type and labels. What is not in it is not to be exposed.
 METRICS = {
-    "sd_build_info": ("gauge", {"design", "version"}),
-    "sd_degraded": ("gauge", {"dependency"}),
-    "sd_event_loop_lag_seconds": ("gauge", set[str]()),
-    "sd_fault_active": ("gauge", {"fault"}),
-    "sd_backend_calls": ("counter", {"backend", "op", "outcome"}),
-    "sd_backend_call_duration_seconds": ("histogram", {"backend", "op"}),
-    "sd_spans": ("counter", {"outcome"}),
-    "process_cpu_seconds": ("counter", set()),
-    "process_resident_memory_bytes": ("gauge", set()),
-    "process_virtual_memory_bytes": ("gauge", set()),
-    "process_start_time_seconds": ("gauge", set()),
-    "process_open_fds": ("gauge", set()),
-    "process_max_fds": ("gauge", set()),
+    **METRICS_EVERYWHERE,
     "http_request_duration_seconds": ("histogram", {"method", "route", "status"}),
     "sd_breaker_state": ("gauge", {"breaker"}),
     "sd_breaker_opened": ("counter", {"breaker"}),
@@ -59,28 +50,15 @@ METRICS = {
 }
 
 
-@dataclass
-class Driven:
-    """What the replicas showed of themselves after they had been used, and had failed."""
-
-    secrets: tuple[str, ...]
-    pages: dict[str, str] = field(default_factory=dict)  # process -> its metrics
-    logs: dict[str, str] = field(default_factory=dict)
-    spans: list[Span] = field(default_factory=list)
-
-    def lines(self, process: str) -> list[dict[str, Any]]:
-        return [orjson.loads(line) for line in self.logs[process].splitlines()]
-
-
 @pytest.fixture(scope="module")
-def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
+def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signals]:
     folder: Path = tmp_path_factory.mktemp("signals")
     turned = {"store": "local_lease", "shed": "priority", "traces": 1, "deadline_ms": 5_000}
     with SpanCollector() as collector:
         env = {"RATE_LIMITER_TRACES_ENDPOINT": collector.url}
         with running(folder, RULES, replicas=2, faults=True, env=env, **turned) as design:
             secrets = tuple((design.data_dir / name).read_text() for name in ("api_key", "admin_key", "pk_key"))
-            driven = Driven(secrets)
+            driven = Signals(secrets)
             with Api(design) as one, Api(design, 1) as other:
                 for api in (one, other):
                     first = api is one
@@ -100,7 +78,7 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
                     )
                     assert answer.status_code == 503
                 for process, api in zip(PROCESSES, (one, other), strict=True):
-                    driven.pages[process] = httpx2.get(f"{api.url}/metrics", headers=OPENMETRICS).text
+                    driven.pages[process] = page(api.url)
             wait_until(
                 lambda: (
                     {(span.trace, span.process) for span in list(collector.spans) if span.kind == "server"}
@@ -109,18 +87,13 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
                 "the spans arrive",
             )
             driven.spans = list(collector.spans)
-            driven.logs = {process: (design.supervisor.log_dir / f"{process}.log").read_text() for process in PROCESSES}
+            driven.logs = logs_of(design, PROCESSES)
         yield driven
 
 
-def traceparent(trace: str) -> str:
-    """Of a caller who sampled the trace; its span is that of the trace's first letters."""
-    return f"00-{trace}-{trace[:16]}-01"
-
-
 @pytest.mark.parametrize("process", PROCESSES)
-def test_a_replica_has_the_metrics_of_the_list_with_their_types_and_labels_and_no_others(process: str, driven: Driven) -> None:
-    found = {family.name: family for family in text_string_to_metric_families(driven.pages[process])}
+def test_a_replica_has_the_metrics_of_the_list_with_their_types_and_labels_and_no_others(process: str, driven: Signals) -> None:
+    found = {family.name: family for family in driven.families(process)}
     assert set(found) == set(METRICS)
     for name, (kind, labels) in METRICS.items():
         assert found[name].type == kind
@@ -131,26 +104,22 @@ def test_a_replica_has_the_metrics_of_the_list_with_their_types_and_labels_and_n
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_a_request_is_labelled_by_its_route_and_a_decision_by_its_rule(process: str, driven: Driven) -> None:
-    page = driven.pages[process]
-    assert 'http_request_duration_seconds_count{method="POST",route="/v1/check",status="503"} 1.0' in page
+def test_a_request_is_labelled_by_its_route_and_a_decision_by_its_rule(process: str, driven: Signals) -> None:
+    told = driven.pages[process]
+    assert 'http_request_duration_seconds_count{method="POST",route="/v1/check",status="503"} 1.0' in told
     outcome = "allowed" if process == "replica-1" else "refused"
-    assert f'sd_limiter_decisions_total{{domain="api",outcome="{outcome}",rule="per-user"}} 1.0' in page
-    assert 'sd_limiter_degraded_total{domain="api",policy="closed",rule="orders"} 1.0' in page
+    assert f'sd_limiter_decisions_total{{domain="api",outcome="{outcome}",rule="per-user"}} 1.0' in told
+    assert 'sd_limiter_degraded_total{domain="api",policy="closed",rule="orders"} 1.0' in told
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_every_line_of_a_log_is_json_and_one_that_a_traced_request_caused_carries_its_trace(process: str, driven: Driven) -> None:
-    lines = driven.lines(process)
-    assert lines
-    for line in lines:
-        assert {"timestamp", "level", "event"} <= line.keys()
-        assert (line["design"], line["process"]) == ("rate_limiter", process)
-    assert [line["trace_id"] for line in lines if line["event"] == "request_failed"] == [REFUSED]
+def test_every_line_of_a_log_is_json_and_one_that_a_traced_request_caused_carries_its_trace(process: str, driven: Signals) -> None:
+    assert_each_line_says_whose_it_is(driven, "rate_limiter", process)
+    assert [line["trace_id"] for line in driven.lines(process) if line["event"] == "request_failed"] == [REFUSED]
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_a_trace_leads_from_the_request_to_the_one_call_of_the_store_that_it_waited_for(process: str, driven: Driven) -> None:
+def test_a_trace_leads_from_the_request_to_the_one_call_of_the_store_that_it_waited_for(process: str, driven: Signals) -> None:
     mine = [span for span in driven.spans if span.trace == ALLOWED and span.process == process]
     [server] = [span for span in mine if span.kind == "server"]
     assert server.name == "POST /v1/check"
@@ -159,11 +128,5 @@ def test_a_trace_leads_from_the_request_to_the_one_call_of_the_store_that_it_wai
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_no_signal_holds_a_secret_or_whom_a_limit_counted(process: str, driven: Driven) -> None:
-    spans = "".join(span.written for span in driven.spans if span.process == process)
-    for signal in (driven.pages[process], driven.logs[process], spans):
-        assert signal
-        assert PERSON not in signal
-        for secret in driven.secrets:
-            assert len(secret) >= 16
-            assert secret not in signal
+def test_no_signal_holds_a_secret_or_whom_a_limit_counted(process: str, driven: Signals) -> None:
+    assert_no_signal_tells(driven, process, PERSON)

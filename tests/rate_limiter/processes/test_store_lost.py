@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes.driving import Load, wait_until
 from tests.rate_limiter.processes.driving import Api, body_of, check_request, running
 from tests.rate_limiter.service import rule
-from tests.url_shortener.processes.driving import Load, wait_until
 from workbench.embedded_redis import EmbeddedRedis
 from workbench.launch import RunningDesign
 

@@ -37,21 +37,13 @@ from tests.url_shortener.link_store_contract import link
 from tests.url_shortener.replicas import Wire, eventually
 from tests.url_shortener.visitor_counter_contract import VISITOR_COUNTER_CONTRACT
 
+TIMEOUT_S = 5.0
 Scene = Callable[[Client], Awaitable[None]]
-
-
-@asynccontextmanager
-async def client_of(url: str, timeout_s: float = 5.0) -> AsyncIterator[Client]:
-    client = connect(url, timeout_s)
-    try:
-        yield client
-    finally:
-        await client.aclose()
 
 
 def play(url: str, scene: Scene) -> None:
     async def run() -> None:
-        async with client_of(url) as client:
+        async with connect(url, TIMEOUT_S) as client:
             await scene(client)
 
     asyncio.run(run())
@@ -139,7 +131,7 @@ def test_a_listener_hears_of_what_was_cached_and_not_of_what_is_new(redis_url: s
 
 def test_a_subscription_that_breaks_says_so(redis_url: str) -> None:
     async def run() -> None:
-        async with Wire(redis_url) as wire, client_of(wire.url) as client:
+        async with Wire(redis_url) as wire, connect(wire.url, TIMEOUT_S) as client:
             listening = aiter(RedisInvalidations(client).listen())
             assert await anext(listening) is None
             await wire.cut()
@@ -374,12 +366,12 @@ def test_a_server_that_refuses_connections_did_nothing_and_one_that_is_silent_ma
 
     async def run() -> None:
         async with Wire(redis_url) as wire:
-            async with client_of(wire.url, timeout_s=0.05) as client:
+            async with connect(wire.url, 0.05) as client:
                 wire.silent = True
                 assert await may_have_happened(verb, client) is True
                 wire.silent = False
             await wire.cut()
-            async with client_of(wire.url, timeout_s=0.05) as client:
+            async with connect(wire.url, 0.05) as client:
                 assert await may_have_happened(verb, client) is False
 
     asyncio.run(run())
@@ -413,7 +405,7 @@ class SlowWire(Wire):
 def test_an_answer_that_comes_after_its_caller_has_left_is_never_taken_for_another_ones(redis_url: str) -> None:
     async def run() -> None:
         rng = random.Random(7)
-        async with SlowWire(redis_url) as wire, client_of(wire.url) as client:
+        async with SlowWire(redis_url) as wire, connect(wire.url, TIMEOUT_S) as client:
             keys = [f"key {number}" for number in range(100)]
             await client.mset({key: key for key in keys})
             wire.delay_s = 0.005
@@ -439,7 +431,7 @@ def test_a_subscription_into_a_black_hole_breaks_by_itself(redis_url: str, monke
     monkeypatch.setattr(redis_backend, "PING_EVERY_S", 0.02)
 
     async def run() -> None:
-        async with Wire(redis_url) as wire, client_of(wire.url) as client:
+        async with Wire(redis_url) as wire, connect(wire.url, TIMEOUT_S) as client:
             listening = aiter(RedisInvalidations(client).listen())
             assert await anext(listening) is None
             news = asyncio.ensure_future(anext(listening))
@@ -456,7 +448,7 @@ def test_a_deadline_holds_however_many_wait_for_a_server_that_answers_nothing(re
     """The driver swallows a cancellation now and then, and would go on waiting for its own time-out."""
 
     async def run() -> None:
-        async with Wire(redis_url) as wire, client_of(wire.url, timeout_s=60) as client:
+        async with Wire(redis_url) as wire, connect(wire.url, 60) as client:
             await asyncio.gather(*(client.get("a") for _ in range(20)))
             wire.silent = True
 

@@ -6,22 +6,17 @@
             shortener.supervisor.kill("replica-1")
         visitors.seen
 
-Everything happens on 127.0.0.1 and ports of its own. Processes are started and killed from the main thread; load runs in a
-thread beside it.
+Everything happens on 127.0.0.1 and ports of its own.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx2
@@ -29,17 +24,12 @@ import orjson
 
 from designs.building_blocks.knobs import build
 from designs.url_shortener.knobs import ShortenerKnobs
-from loadtests.generator.open_loop import LoadGenerator, run
-from loadtests.metrics_page import samples_of
-from loadtests.workload import Exchange
+from tests.processes.driving import PATIENCE_S, Load, metric
 from workbench.catalogue import design_named
 from workbench.launch import RunningDesign
 
 DESIGN = design_named("url_shortener")
 BULK_LINKS = 100
-PATIENCE_S = 30.0  # bounds what would otherwise hang; no test passes or fails by it on a machine that works
-MAX_ROUNDS = 20_000
-PAUSE_AFTER_ERRORS_S = 0.05
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64)"
 
 
@@ -115,12 +105,6 @@ def address_of(design: RunningDesign, name: str) -> str:
     return url.removesuffix("/metrics")
 
 
-def metric(url: str, name: str, **labels: str) -> float:
-    """The sum of a metric's samples that carry these labels."""
-    page = httpx2.get(f"{url}/metrics", timeout=PATIENCE_S).text
-    return sum(value for found, at, value in samples_of(page) if found == name and labels.items() <= dict(at).items())
-
-
 class Seen(NamedTuple):
     """One visit: where, of what, when it was asked and answered (monotonic seconds), and the answer. Status 0: none came."""
 
@@ -130,69 +114,6 @@ class Seen(NamedTuple):
     end_s: float
     status: int
     location: str
-
-
-class Load:
-    """Clients that send these requests in a cycle, each its next one when it has its answer, from `start` until `stop`.
-
-    `limit` ends it sooner. A request without an answer within `timeout_s` has status 0. After an error the clients take a
-    breath, or a dead replica would be asked ten thousand times a second.
-    """
-
-    def __init__(
-        self,
-        urls: Sequence[str],
-        requests: Sequence[tuple[int, bytes]],
-        *,
-        clients: int = 4,
-        timeout_s: float = PATIENCE_S,
-        limit: int | None = None,
-    ) -> None:
-        self._urls, self._requests, self._clients = urls, requests, clients
-        self._timeout_s, self._limit = timeout_s, limit
-        self._rounds: list[list[Exchange]] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=lambda: run(self._drive()), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """No new requests; returns when those under way are answered."""
-        self._over.set()
-        self.wait()
-
-    def wait(self) -> None:
-        """Returns when the limit is reached, or it was told to stop, and everything is answered."""
-        self._thread.join(2 * PATIENCE_S)
-        assert not self._thread.is_alive(), f"only {self.answered} requests were answered in {2 * PATIENCE_S:g} s"
-
-    @property
-    def answered(self) -> int:
-        """Requests that ended so far, by whole rounds through the cycle."""
-        return sum(map(len, self._rounds))
-
-    def exchanges(self) -> list[tuple[int, Exchange]]:
-        """(index of the request, what came back), once it is over."""
-        return [(exchange.serial % len(self._requests), exchange) for round_ in self._rounds for exchange in round_]
-
-    async def _drive(self) -> None:
-        generator = LoadGenerator(self._urls, connections_per_url=self._clients, timeout_s=self._timeout_s)
-        left = self._limit if self._limit is not None else MAX_ROUNDS * len(self._requests)
-        try:
-            while left > 0 and len(self._rounds) < MAX_ROUNDS and not self._over.is_set():
-                count = min(len(self._requests), left)
-                exchanges = await generator.closed_loop(self._requests, self._clients, 2 * self._timeout_s, count)
-                self._rounds.append(exchanges)
-                left -= count
-                if any(exchange.status == 0 for exchange in exchanges):
-                    await asyncio.sleep(PAUSE_AFTER_ERRORS_S)
-        finally:
-            await generator.close()
 
 
 class Visitors(Load):
@@ -280,11 +201,3 @@ def stored_clicks(data_dir: Path) -> dict[str, int]:
     """Code -> clicks that are counted on the disk."""
     with database(data_dir / "clicks.db") as db:
         return dict(db.execute("SELECT code, SUM(clicks) FROM counts GROUP BY code"))
-
-
-def wait_until(so: Callable[[], bool], what: str, within_s: float = PATIENCE_S, poll_s: float = 0.01) -> None:
-    """Wait for another process, bounded."""
-    deadline_s = time.monotonic() + within_s
-    while not so():
-        assert time.monotonic() < deadline_s, f"not within {within_s:g} s: {what}"
-        time.sleep(poll_s)

@@ -9,11 +9,11 @@ import signal
 import pytest
 import redis
 
+from tests.processes.driving import Load, wait_until
 from tests.url_shortener.processes.driving import (
     BULK_LINKS,
     Api,
     BulkAnswers,
-    Load,
     Visitors,
     bulk_answers,
     bulk_request,
@@ -21,7 +21,6 @@ from tests.url_shortener.processes.driving import (
     running,
     stored_clicks,
     stored_links,
-    wait_until,
 )
 from workbench.launch import RunningDesign
 

@@ -10,7 +10,8 @@ from functools import partial
 import redis
 
 from designs.url_shortener.backends.redis_streams import CLICKS
-from tests.url_shortener.processes.driving import Api, Visitors, address_of, metric, running, stored_clicks, wait_until
+from tests.processes.driving import metric, wait_until
+from tests.url_shortener.processes.driving import Api, Visitors, address_of, running, stored_clicks
 
 KILLS = 5
 CLICKS_PER_KILL = 4_000

@@ -9,16 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.url_shortener.processes.driving import (
-    Api,
-    Visitors,
-    address_of,
-    metric,
-    running,
-    stored_clicks,
-    stored_links,
-    wait_until,
-)
+from tests.processes.driving import metric, wait_until
+from tests.url_shortener.processes.driving import Api, Visitors, address_of, running, stored_clicks, stored_links
 from workbench.embedded_redis import EmbeddedRedis
 from workbench.launch import RunningDesign
 

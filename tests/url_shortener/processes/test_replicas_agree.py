@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pytest
 import redis
 
-from tests.url_shortener.processes.driving import Api, Visitors, running, wait_until
+from tests.processes.driving import wait_until
+from tests.url_shortener.processes.driving import Api, Visitors, running
 from workbench.launch import RunningDesign
 
 # Below the half second after which a replica subscribes again, so that a link that outlives its edit dies by its age alone.

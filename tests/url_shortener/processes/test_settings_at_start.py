@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,7 +13,9 @@ import pytest
 from designs.building_blocks.knobs import build
 from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.processes import processes
-from tests.url_shortener.processes.driving import Api, stored_clicks, wait_until
+from tests.processes import starting
+from tests.processes.driving import wait_until
+from tests.url_shortener.processes.driving import Api, stored_clicks
 from workbench.embedded_redis import EmbeddedRedis
 from workbench.processes import Supervisor, answers_200, free_port
 
@@ -33,11 +32,7 @@ def ended(
         "URL_SHORTENER_CODE_KEY": CODE_KEY,
         **{f"URL_SHORTENER_KNOB_{name}": value for name, value in WITHOUT_REDIS.items()},
     }
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("URL_SHORTENER_", "REDIS_URL"))}
-    env = {name: value for name, value in {**inherited, **defaults, **environment}.items() if value is not None}
-    command = [sys.executable, "-m", "designs.url_shortener.serve", role, "--port", str(port or free_port())]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
-    return done.returncode, done.stderr
+    return starting.ended("url_shortener", {**defaults, **environment}, role=role, port=port)
 
 
 @pytest.mark.parametrize(
@@ -103,13 +98,7 @@ def test_a_click_worker_whose_knobs_queue_nothing_says_so(tmp_path: Path) -> Non
 
 
 def test_a_port_that_is_taken_or_is_none_ends_the_process(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        code, said = ended(tmp_path, port=taken.getsockname()[1])
-    assert code != 0
-    assert "address already in use" in said
-    code, said = ended(tmp_path, port=99_999_999)
-    assert code == 2
-    assert "--port lies between 1 and 65535" in said
+    starting.assert_a_port_that_is_taken_or_is_none_ends_it(partial(ended, tmp_path))
 
 
 @pytest.fixture

@@ -8,43 +8,33 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-import httpx2
-import orjson
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from designs.building_blocks.knobs import build
 from designs.url_shortener.clicks import Click, ClickBatch, encode_batch
 from designs.url_shortener.knobs import ShortenerKnobs
 from designs.url_shortener.ports import ClickQueue
-from tests.url_shortener.processes.driving import DESIGN, Api, address_of, wait_until
-from tests.url_shortener.processes.span_collector import Span, SpanCollector
+from tests.processes.driving import wait_until
+from tests.processes.signals import (
+    METRICS_EVERYWHERE,
+    Signals,
+    assert_each_line_says_whose_it_is,
+    assert_no_signal_tells,
+    logs_of,
+    page,
+    traceparent,
+)
+from tests.processes.span_collector import SpanCollector
+from tests.url_shortener.processes.driving import DESIGN, Api, address_of
 from workbench.launch import RunningDesign
 
 PROCESSES = ("replica-1", "replica-2", "click-worker")
-OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 VISIT, POISON, REFUSED = "a" * 32, "b" * 32, "c" * 32
 COUNTS_OF_CACHE = ("loads", "waits", "refused_fills", "evicted", "unavailable")
 
 # THE list of metrics: name without suffix -> type and labels. What is not in it is not to be exposed.
-EVERYWHERE = {
-    "sd_build_info": ("gauge", {"design", "version"}),
-    "sd_degraded": ("gauge", {"dependency"}),
-    "sd_event_loop_lag_seconds": ("gauge", set[str]()),
-    "sd_fault_active": ("gauge", {"fault"}),
-    "sd_backend_calls": ("counter", {"backend", "op", "outcome"}),
-    "sd_backend_call_duration_seconds": ("histogram", {"backend", "op"}),
-    "sd_spans": ("counter", {"outcome"}),
-    "process_cpu_seconds": ("counter", set()),
-    "process_resident_memory_bytes": ("gauge", set()),
-    "process_virtual_memory_bytes": ("gauge", set()),
-    "process_start_time_seconds": ("gauge", set()),
-    "process_open_fds": ("gauge", set()),
-    "process_max_fds": ("gauge", set()),
-}
 OF_A_REPLICA = {
     "http_request_duration_seconds": ("histogram", {"method", "route", "status"}),
     "sd_cache_requests": ("counter", {"result"}),
@@ -73,26 +63,16 @@ OF_SQLITE = {"sd_store_syncs": ("counter", {"backend"})}
 
 def metrics_of(process: str, store: str) -> Mapping[str, tuple[str, set[str]]]:
     own = OF_THE_WORKER if process == "click-worker" else OF_A_REPLICA
-    return EVERYWHERE | own | (OF_SQLITE if store == "sqlite" else {})
+    return dict(METRICS_EVERYWHERE) | own | (OF_SQLITE if store == "sqlite" else {})
 
 
-@dataclass
-class Driven:
+@dataclass(kw_only=True)
+class Driven(Signals):
     """What the processes showed of themselves after they had been used, and had failed."""
 
     store: str
     queue: str
     code: str
-    secrets: tuple[str, ...]
-    pages: dict[str, str] = field(default_factory=dict)  # process -> its metrics
-    logs: dict[str, str] = field(default_factory=dict)
-    spans: list[Span] = field(default_factory=list)
-
-    def lines(self, process: str) -> list[dict[str, Any]]:
-        return [orjson.loads(line) for line in self.logs[process].splitlines()]
-
-    def families(self, process: str) -> list[Any]:
-        return [*text_string_to_metric_families(self.pages[process])]
 
 
 STACKS = {
@@ -122,7 +102,8 @@ def drive(design: RunningDesign, collector: SpanCollector, store: str, queue: st
     keys = [(design.data_dir / name).read_text() for name in ("api_key", "admin_key", "code_key")]
     secrets = (*keys, design.redis.url.partition("@")[0].rpartition(":")[2])
     with Api(design.urls[0], design.api_key) as first, Api(design.urls[1], design.api_key) as second:
-        driven = Driven(store, queue, first.create("https://example.org/traced")["code"], secrets)
+        code = first.create("https://example.org/traced")["code"]
+        driven = Driven(secrets=secrets, store=store, queue=queue, code=code)
         visit = second.http.get(f"/{driven.code}", headers={"traceparent": traceparent(VISIT)})
         assert visit.status_code == 302
         wait_until(lambda: first.clicks(driven.code) == 1, "the click is counted, in a batch of its own")
@@ -130,9 +111,9 @@ def drive(design: RunningDesign, collector: SpanCollector, store: str, queue: st
         wait_until(lambda: first.clicks(driven.code) == 2, "so is that of the other replica")
         asyncio.run(publish(design, queue, poison()))
         worker = address_of(design, "click-worker")
-        wait_until(lambda: b'sd_queue_depth{queue="clicks_dead"} 1.0' in page(worker), "the worker has given up the batch")
+        wait_until(lambda: 'sd_queue_depth{queue="clicks_dead"} 1.0' in page(worker), "the worker has given up the batch")
         for process in PROCESSES:
-            driven.pages[process] = page(address_of(design, process)).decode()
+            driven.pages[process] = page(address_of(design, process))
         assert driven.code not in "".join(driven.pages.values())
         # From here on nothing can be edited, and a replica says so.
         design.redis.kill()
@@ -149,7 +130,7 @@ def drive(design: RunningDesign, collector: SpanCollector, store: str, queue: st
     wait_until(lambda: named <= {span.trace for span in list(collector.spans)}, "what the metrics name arrives")
     wait_until(lambda: any(span.trace == VISIT and span.kind == "consumer" for span in collector.spans), "the trace is whole")
     driven.spans = list(collector.spans)
-    driven.logs = {process: (design.supervisor.log_dir / f"{process}.log").read_text() for process in PROCESSES}
+    driven.logs = logs_of(design, PROCESSES)
     return driven
 
 
@@ -157,15 +138,6 @@ def exemplars(driven: Driven, process: str) -> set[str]:
     """The traces that the process's histograms lead to."""
     samples = [sample for family in driven.families(process) for sample in family.samples]
     return {sample.exemplar.labels["trace_id"] for sample in samples if sample.exemplar}
-
-
-def page(url: str) -> bytes:
-    return httpx2.get(f"{url}/metrics", headers=OPENMETRICS).content
-
-
-def traceparent(trace: str) -> str:
-    """Of a caller who sampled the trace; its span is that of the trace's first letters."""
-    return f"00-{trace}-{trace[:16]}-01"
 
 
 def poison() -> bytes:
@@ -235,11 +207,7 @@ def test_a_histogram_of_a_traced_process_leads_to_a_trace_that_the_collector_has
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_every_line_of_a_log_is_json_with_time_level_event_design_and_process(process: str, driven: Driven) -> None:
-    lines = driven.lines(process)
-    assert lines
-    for line in lines:
-        assert {"timestamp", "level", "event"} <= line.keys()
-        assert (line["design"], line["process"]) == ("url_shortener", process)
+    assert_each_line_says_whose_it_is(driven, "url_shortener", process)
 
 
 @pytest.mark.parametrize(
@@ -310,12 +278,7 @@ def test_a_failed_request_is_an_error_in_its_span(driven: Driven) -> None:
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_no_secret_is_in_any_metric_line_or_span(process: str, driven: Driven) -> None:
-    spans = "".join(span.written for span in driven.spans if span.process == process)
-    for signal in (driven.pages[process], driven.logs[process], spans):
-        assert signal
-        for secret in driven.secrets:
-            assert len(secret) >= 16
-            assert secret not in signal
+    assert_no_signal_tells(driven, process)
 
 
 def test_no_span_says_which_link_it_was_about(driven: Driven) -> None:

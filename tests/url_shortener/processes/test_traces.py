@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from designs.building_blocks.knobs import build
 from designs.url_shortener.knobs import ShortenerKnobs
-from tests.url_shortener.processes.driving import DESIGN, Api, wait_until
-from tests.url_shortener.processes.span_collector import SpanCollector
+from tests.processes.driving import wait_until
+from tests.processes.span_collector import SpanCollector
+from tests.url_shortener.processes.driving import DESIGN, Api
 from workbench.launch import RunningDesign
 
 VISITS = 40

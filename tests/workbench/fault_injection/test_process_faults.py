@@ -17,7 +17,8 @@ import redis
 from redis.exceptions import ResponseError
 
 from loadtests.faults.schedule import Fault
-from tests.url_shortener.processes.driving import Api, running, stored_links, wait_until
+from tests.processes.driving import wait_until
+from tests.url_shortener.processes.driving import Api, running, stored_links
 from workbench.embedded_redis import EmbeddedRedis
 from workbench.fault_injection.process_faults import FaultFailed, ProcessFaults
 from workbench.launch import RunningDesign

@@ -13,6 +13,17 @@ from designs.building_blocks.redis_connection import Client, connect
 from workbench.museum.exhibit import Exhibit, exhibits, place
 
 Scene: TypeAlias = Callable[[Exhibit, Path, str], Awaitable[bool]]  # answers whether the promise held
+SCENES: dict[str, Scene] = {}  # by the name of the exhibit
+
+
+def shows(name: str) -> Callable[[Scene], Scene]:
+    """The exhibit of this name breaks the promise that the scene is about."""
+
+    def note(scene: Scene) -> Scene:
+        SCENES[name] = scene
+        return scene
+
+    return note
 
 
 def shown(design: str) -> list[str]:
@@ -29,9 +40,6 @@ def exchange(exhibit: Exhibit, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def redis_client(redis_url: str) -> AsyncIterator[Client]:
-    client = connect(redis_url, 5.0)
-    try:
+    async with connect(redis_url, 5.0) as client:
         await client.flushdb()
         yield client
-    finally:
-        await client.aclose()

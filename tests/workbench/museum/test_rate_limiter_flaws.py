@@ -22,21 +22,10 @@ from designs.rate_limiter.ports import Demand, SlotDemand, StoreError
 from designs.rate_limiter.settings import LimiterSettings
 from tests import virtual_time
 from tests.scenes import failing
-from tests.workbench.museum.exchanged import Scene, exchange, redis_client, shown
+from tests.workbench.museum.exchanged import SCENES, exchange, redis_client, shown, shows
 from workbench.museum.exhibit import Exhibit, chosen
 
 HOUR_US = 3_600_000_000
-SCENES: dict[str, Scene] = {}
-
-
-def shows(name: str) -> Callable[[Scene], Scene]:
-    """The scene answers whether the promise held."""
-
-    def note(scene: Scene) -> Scene:
-        SCENES[name] = scene
-        return scene
-
-    return note
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import pytest
 
 from designs.building_blocks.cache_layers import Entry
 from designs.building_blocks.id_generation import ClockMovedBack
-from designs.building_blocks.redis_connection import connect
 from designs.building_blocks.stampede import monotonic_us
 from designs.url_shortener import codes
 from designs.url_shortener.backends.redis import RedisSharedCache
@@ -19,21 +18,10 @@ from designs.url_shortener.clicks import Click, ClickBatch, encode_batch
 from designs.url_shortener.links import Link
 from designs.url_shortener.ports import QueueError
 from tests.url_shortener.replicas import LONG_URL, TestReplica, knobs, running_replica
-from tests.workbench.museum.exchanged import Scene, exchange, redis_client, shown
+from tests.workbench.museum.exchanged import SCENES, exchange, redis_client, shown, shows
 from workbench.museum.exhibit import Exhibit, chosen
 
 MANY = 20
-SCENES: dict[str, Scene] = {}
-
-
-def shows(name: str) -> Callable[[Scene], Scene]:
-    """The scene answers whether the promise held."""
-
-    def note(scene: Scene) -> Scene:
-        SCENES[name] = scene
-        return scene
-
-    return note
 
 
 @pytest.mark.parametrize("name", shown("url_shortener"))
@@ -49,9 +37,8 @@ def test_a_promise_that_holds_is_broken_by_the_exchanged_part(
 @asynccontextmanager
 async def two_replicas(exhibit: Exhibit, folder: Path, redis_url: str) -> AsyncIterator[tuple[TestReplica, TestReplica]]:
     """Two replicas on one file and one emptied Redis, with the knobs of the exhibit and without clicks."""
-    client = connect(redis_url, 5.0)
-    await client.flushdb()
-    await client.aclose()
+    async with redis_client(redis_url):
+        pass  # it is empty now
     turned = knobs(**{"clicks": "off", **exhibit.knobs})
     async with (
         running_replica(turned, folder, redis_url=redis_url, process_name="replica-1") as one,
