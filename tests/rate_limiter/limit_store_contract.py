@@ -288,6 +288,16 @@ async def a_sketch_keeps_no_key_and_so_neither_gives_back_nor_forgets(store: Lim
     assert await remaining(store, [sketch, key]) == [4, 4], "and the others of the call are left alone"
 
 
+async def what_keys_of_one_sketch_take_together_counts_for_each_of_them(store: LimitStore, clock: StoreClock) -> None:
+    some = [demand("sketch", item=f"u{number}", shadow=number % 3 == 2) for number in range(6)]
+    for _ in range(2):  # in the first window, and in one that begins with this call
+        for left in (4, 3):
+            taken = await store.take(some)
+            assert (taken.allowed, [decision.remaining for decision in taken.decisions]) == (True, [left] * 6)
+            assert await remaining(store, some) == [left] * 6
+        clock.us += 2 * MINUTE_US - clock.us % MINUTE_US
+
+
 async def a_sketch_never_admits_more_to_a_key_than_its_limit_whoever_else_comes(store: LimitStore, clock: StoreClock) -> None:
     crowd = [demand("sketch", item=f"somebody-{number}") for number in range(60)]
     for one in crowd:
@@ -397,6 +407,7 @@ LIMIT_STORE_CONTRACT: dict[str, Check] = {
         what_is_given_back_can_be_taken_again_and_no_more_than_was_taken,
         a_reset_forgets_these_keys_and_no_others,
         a_sketch_keeps_no_key_and_so_neither_gives_back_nor_forgets,
+        what_keys_of_one_sketch_take_together_counts_for_each_of_them,
         a_sketch_never_admits_more_to_a_key_than_its_limit_whoever_else_comes,
         so_many_are_under_way_as_there_are_slots_and_one_more_when_one_is_given_back,
         a_token_that_has_a_slot_gets_a_new_lease_and_no_second_slot,

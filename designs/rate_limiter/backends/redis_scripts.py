@@ -117,14 +117,11 @@ local left = stamp + A1 - now
 call('PEXPIRE', KEY, MS)
 """
 # Two slots take turns; which one is this window's follows from its number, so that nothing moves when a window ends.
-_SKETCH = (
-    _TICKS
-    + f"""
-local cell@ = {{A5, A6, A7, A8}}
-local head@, got@ = call('GETRANGE', KEY, 0, 7), {{}}
-local was@ = #head@ == 8 and math.floor(struct.unpack('<d', head@) / A2) or -2 * A1
-if was@ > start@ then start@ = was@ end
-local here@ = (start@ / A1) % 2
+_SKETCH_HEAD = """
+head@, got@ = call('GETRANGE', KEY, 0, 7), {}
+was@ = #head@ == 8 and math.floor(struct.unpack('<d', head@) / A2) or -2 * A1
+"""
+_SKETCH_CELLS = f"""
 if was@ >= start@ - A1 then
   local ask = {{'BITFIELD_RO', KEY}}
   for slot = 0, 1 do for row = 1, {DEPTH} do
@@ -133,6 +130,16 @@ if was@ >= start@ - A1 then
     ask[#ask + 1] = '#' .. (2 + slot * {CELLS} + cell@[row])
   end end
   got@ = call(unpack(ask))
+end
+"""
+_SKETCH = (
+    _TICKS
+    + "local cell@ = {A5, A6, A7, A8}\nlocal head@, got@, was@\n"
+    + _SKETCH_HEAD
+    + "if was@ > start@ then start@ = was@ end\nlocal here@ = (start@ / A1) % 2\n"
+    + _SKETCH_CELLS
+    + f"""
+if #got@ > 0 then
   local least = {{4294967295, 4294967295}}
   for row = 1, {DEPTH} do
     least[1] = math.min(least[1], got@[row])
@@ -142,6 +149,8 @@ if was@ >= start@ - A1 then
 end
 """
 )
+# What an earlier demand of the same script may have written: the keys of a rule share one sketch.
+_SKETCH_AGAIN = _SKETCH_HEAD + _SKETCH_CELLS
 _SKETCH_TAKE = f"""
 used@ = used@ + A4
 if was@ < start@ then
@@ -168,7 +177,8 @@ call('PEXPIRE', KEY, MS)
 class Fragments:
     """An algorithm in Lua.
 
-    `view` are the numbers that an answer is made from; `give_back` does nothing to a key that is not there.
+    `view` are the numbers that an answer is made from; `give_back` does nothing to a key that is not there. `again` comes
+    before the `take` of all but the first that keep several keys in one place.
     """
 
     arguments: int
@@ -177,6 +187,7 @@ class Fragments:
     take: str
     view: tuple[str, ...]
     give_back: str = ""
+    again: str = ""
 
 
 _KEEP_TAT = "local left = tat@ - now\ncall('SET', KEY, tat@, 'PX', MS)\n"
@@ -242,7 +253,7 @@ FRAGMENTS: Mapping[AlgorithmName, Fragments] = {
         ("used@", "frees@", "last@"),
         _LOG_PRUNE + "if used@ > 0 then call('RPOP', KEY, math.min(used@, A3)) end\n",
     ),
-    "sketch": Fragments(8, _SKETCH, _WEIGHED, _SKETCH_TAKE, ("start@ * A2", "used@", "before@")),
+    "sketch": Fragments(8, _SKETCH, _WEIGHED, _SKETCH_TAKE, ("start@ * A2", "used@", "before@"), again=_SKETCH_AGAIN),
 }
 
 
@@ -260,11 +271,12 @@ def take_script(demands: tuple[tuple[AlgorithmName, Kind], ...], *, client_time:
         fragments = FRAGMENTS[name]
         looks.append(_placed(_arguments(fragments.arguments, at) + fragments.look, number))
         looks.append(_placed(f"local ok@ = {fragments.ok}\n", number))
+        again = fragments.again if any(name == before for before, _ in demands[: number - 1]) else ""
         if kind == "take":
             counts.append(f"ok{number}")
-            takes.append(_placed("do\n" + fragments.take + "end\n", number))
+            takes.append(_placed("do\n" + again + fragments.take + "end\n", number))
         elif kind == "shadow":
-            takes.append(_placed("if ok@ then\n" + fragments.take + "end\n", number))
+            takes.append(_placed("if ok@ then\n" + again + fragments.take + "end\n", number))
         passed.append(f"(ok{number} and {1 << (number - 1)} or 0)")
         views += [_placed(view, number) for view in fragments.view]
         at += fragments.arguments

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ import orjson
 
 from designs.building_blocks.knobs import build
 from designs.url_shortener.knobs import ShortenerKnobs
-from tests.processes.driving import PATIENCE_S, Load, metric
+from tests.processes.driving import PATIENCE_S, PAUSE_AFTER_ERRORS_S, Load, metric
 from workbench.catalogue import design_named
 from workbench.launch import RunningDesign
 
