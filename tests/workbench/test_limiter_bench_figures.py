@@ -39,7 +39,7 @@ def row_of(candidate: Candidate, everything: dict[Candidate, Figures]) -> dict[s
 
 def test_all_is_met_where_each_figure_is_within_what_was_asked() -> None:
     sentences = requirements.verdicts(found())
-    assert len(sentences) == 6
+    assert len(sentences) == 7
     assert all(sentence.startswith("met: ") for sentence in sentences)
 
 
@@ -53,6 +53,16 @@ def test_all_is_met_where_each_figure_is_within_what_was_asked() -> None:
         ),
         (GCRA, {"allowed_us": [4.6] * 8}, "an allowed GCRA decision takes at most 4.5 us of Redis: 4.6 us"),
         (GCRA, {"bytes_beside_keys": 73}, "a client costs GCRA at most 72 bytes beside its key: 73"),
+        (
+            LOG,
+            {"bytes_beside_keys": 301},
+            "an allowed decision of sliding_log takes at most 12.5 scripts that return 1, and a client",
+        ),
+        (
+            LOG,
+            {"allowed_us": [7.6] * 8},
+            "an allowed decision of sliding_log takes at most 12.5 scripts that return 1, and a client",
+        ),
         (LOG, {"race_admitted": 199}, "8 processes racing on one key get exactly its limit: ours: sliding_log 199 of 200"),
         (LOG, {"greedy_excess": 3}, "none of ours lets in more than it promises: ours: sliding_log"),
     ],
@@ -63,6 +73,18 @@ def test_each_requirement_is_missed_by_its_own_figure(candidate: Candidate, chan
     sentences = requirements.verdicts(everything)
     assert [sentence for sentence in sentences if sentence.startswith(f"MISSED: {missed}")]
     assert sum(sentence.startswith("MISSED") for sentence in sentences) == 1
+
+
+def test_what_a_sketch_keeps_for_all_clients_together_is_not_asked_of_each() -> None:
+    everything = found() | {Candidate(OURS, "sketch", "window edges"): figures(14.0, bytes_beside_keys=40_000)}
+    sentences = requirements.verdicts(everything)
+    assert all_met(sentences)
+    assert [sentence for sentence in sentences if "decision of sketch" in sentence and "bytes" not in sentence]
+
+
+def test_each_of_our_algorithms_has_a_bar_for_what_it_costs() -> None:
+    ours = {candidate.how for candidate in CANDIDATES if candidate.peer == OURS and candidate.promise and candidate.limits == 1}
+    assert ours - {"gcra"} == set(requirements.COSTS)
 
 
 def test_a_slower_machine_is_named_and_not_an_excuse() -> None:

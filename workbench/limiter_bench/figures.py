@@ -60,7 +60,7 @@ class Figures:
         if self.failed:
             return self.failed
         if self.race_admitted > self.race_bound:
-            return f"{self.race_admitted} of 8 racing processes passed where at most {self.race_bound} may"
+            return f"8 racing processes passed {self.race_admitted} times where {self.race_bound} may at most"
         if self.greedy_excess:
             return (
                 f"of a greedy client's {self.greedy_asked:,} requests {self.greedy_admitted} passed, in one stretch "

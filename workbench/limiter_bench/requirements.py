@@ -15,11 +15,30 @@ GCRA_US = 4.5
 ANCHOR_FLOOR_US = 0.58
 GCRA_FLOORS = GCRA_US / ANCHOR_FLOOR_US
 GCRA_BYTES = 72
+# What each of our other algorithms may cost: in scripts that return 1, and bytes beside the key of a client who used ten units. The
+# scripts of all ask Redis for the time, which is two floors of these. A sketch has one table for all clients.
+COSTS: Mapping[str, tuple[float, int | None]] = {
+    "leaky_queue": (8.0, 72),
+    "fixed_window": (9.0, 100),
+    "sliding_window": (9.0, 100),
+    "leaky_bucket": (9.5, 100),
+    "token_bucket": (9.5, 100),
+    "sliding_log": (12.5, 300),
+    "sketch": (30.0, None),
+}
 
 
 def verdicts(found: Mapping[Candidate, Figures]) -> list[str]:
     """A sentence for each requirement."""
-    judged = [one_trip(found), gcra_time(found), gcra_in_floors(found), gcra_bytes(found), exact_races(found), own_bounds(found)]
+    judged = [
+        one_trip(found),
+        gcra_time(found),
+        gcra_in_floors(found),
+        gcra_bytes(found),
+        *(algorithm_costs(found, candidate) for candidate in _ours(found) if candidate.how in COSTS),
+        exact_races(found),
+        own_bounds(found),
+    ]
     return [met_or_missed(met, sentence) for met, sentence in judged]
 
 
@@ -58,6 +77,19 @@ def gcra_in_floors(found: Mapping[Candidate, Figures]) -> tuple[bool, str]:
 def gcra_bytes(found: Mapping[Candidate, Figures]) -> tuple[bool, str]:
     used = found[GCRA].bytes_beside_keys
     return used <= GCRA_BYTES, f"a client costs GCRA at most {GCRA_BYTES} bytes beside its key: {used:.0f} by MEMORY USAGE"
+
+
+def algorithm_costs(found: Mapping[Candidate, Figures], candidate: Candidate) -> tuple[bool, str]:
+    floors, most_bytes = COSTS[candidate.how]
+    times, used = compared(found, FLOOR, candidate), found[candidate].bytes_beside_keys
+    asked, got = f"an allowed decision of {candidate.how} takes at most {floors:g} scripts that return 1", f"{times.estimate:.1f}"
+    met = times.estimate <= floors
+    if most_bytes is not None:
+        asked, got = f"{asked}, and a client {most_bytes} bytes beside its key", f"{got}{_interval(times)}, and {used:.0f} bytes"
+        met = met and used <= most_bytes
+    else:
+        got += _interval(times)
+    return met, f"{asked}: {got}"
 
 
 def exact_races(found: Mapping[Candidate, Figures]) -> tuple[bool, str]:
