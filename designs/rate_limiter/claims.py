@@ -82,6 +82,25 @@ CLAIMS = (
         MET,
     ),
     Claim("A client costs GCRA at most 72 bytes beside its key", LIMITERS, "", "a client costs GCRA at most 72 bytes", MET),
+    Claim("A leaky queue costs no more than that", LIMITERS, "", "an allowed decision of leaky_queue", MET),
+    Claim(
+        "A fixed window costs at most nine empty scripts and 100 bytes", LIMITERS, "", "an allowed decision of fixed_window", MET
+    ),
+    Claim("A sliding window costs as much at most", LIMITERS, "", "an allowed decision of sliding_window", MET),
+    Claim(
+        "A leaky bucket, two numbers instead of one, half a script more", LIMITERS, "", "an allowed decision of leaky_bucket", MET
+    ),
+    Claim("And so does a token bucket", LIMITERS, "", "an allowed decision of token_bucket", MET),
+    Claim(
+        "A log of ten units costs at most twelve and a half and 300 bytes", LIMITERS, "", "an allowed decision of sliding_log", MET
+    ),
+    Claim(
+        "A sketch costs up to thirty, for memory that does not grow with clients",
+        LIMITERS,
+        "",
+        "an allowed decision of sketch",
+        MET,
+    ),
     Claim("Eight processes that race for one key get exactly its limit", LIMITERS, "", "8 processes racing on one key", MET),
     Claim("A greedy client gets from none of ours more than it promises", LIMITERS, "", "none of ours lets in more", MET),
 )
