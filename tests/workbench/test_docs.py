@@ -4,7 +4,9 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -219,12 +221,17 @@ def named_commands(document: Path) -> Iterator[list[str]]:
             yield shlex.split(line, comments=True)
 
 
+@cache
+def commands_there_are() -> dict[str, Any]:
+    return dict(getattr(typer.main.get_command(app), "commands", {}))
+
+
 def is_command(words: list[str]) -> bool:
     """Does the command line take it? Nothing is run. A command alone, and `knob` or `knob=value`, stand for any of its design."""
     if words[0] == "make":
         targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
         return all(word in targets for word in words[1:] if "=" not in word)
-    commands = getattr(typer.main.get_command(app), "commands", {})
+    commands = commands_there_are()
     name, arguments = words[1], [word for word in words[2:] if word != "knob=value"]
     if name not in commands or not arguments:
         return name in commands

@@ -167,7 +167,9 @@ def test_the_end_of_a_headless_load_says_whether_requests_failed(toy_design: Des
 def test_a_load_that_is_interrupted_still_writes_its_report(toy_design: Design, tmp_path: Path) -> None:
     with RunningDesign(toy_design) as running:
         argv = locust_argv(LOCUST_FILE, running.urls, LoadOptions(users=1, run_time="60s", out=tmp_path))
-        code = f"import os; from workbench.load import run_locust; run_locust({argv!r}, dict(os.environ))"
+        # Where the tests themselves run in the background, their children would ignore the signal.
+        heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        code = f"{heard}; import os; from workbench.load import run_locust; run_locust({argv!r}, dict(os.environ))"
         env = {**os.environ, "DESIGNS_MIX": "endless", "PYTHONWARNINGS": "ignore"}
         with subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as load:
             history = tmp_path / "locust_stats_history.csv"
