@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import httpx2
 
 from loadtests.generator.open_loop import closed_loop
+from loadtests.plain_http import TRUSTS_NOBODY
 from loadtests.workload import NO_ANSWER, Exchange, Target
 
 CHECK_CLIENTS = 8
@@ -19,7 +20,9 @@ CHECK_WITHIN_S = 60.0
 async def client_of(target: Target) -> AsyncIterator[httpx2.AsyncClient]:
     """A client for the first replica, with the key."""
     headers = {"authorization": f"Bearer {target.api_key}"}
-    async with httpx2.AsyncClient(base_url=target.urls[0], headers=headers, timeout=CHECK_TIMEOUT_S, trust_env=False) as client:
+    async with httpx2.AsyncClient(
+        base_url=target.urls[0], headers=headers, timeout=CHECK_TIMEOUT_S, trust_env=False, verify=TRUSTS_NOBODY
+    ) as client:
         yield client
 
 
@@ -36,7 +39,7 @@ async def answers(target: Target, asked: Sequence[tuple[int, bytes]]) -> list[Ex
 
 async def metrics(target: Target) -> list[str]:
     """The pages of all processes, one after the other: what a later one has not got yet, an earlier one does not have any more."""
-    async with httpx2.AsyncClient(timeout=CHECK_TIMEOUT_S, trust_env=False) as client:
+    async with httpx2.AsyncClient(timeout=CHECK_TIMEOUT_S, trust_env=False, verify=TRUSTS_NOBODY) as client:
         try:
             answers = [await client.get(url) for url in target.metrics_urls]
         except AttributeError as error:  # uvloop's transport of a connection that was closed as soon as it stood has no socket

@@ -26,6 +26,7 @@ from loadtests.cpu_clock import tree_cpu_ns
 from loadtests.generator import open_loop
 from loadtests.generator.open_loop import LoadGenerator
 from loadtests.generator.placement import generator_placed
+from loadtests.plain_http import TRUSTS_NOBODY
 from loadtests.result import Ratio
 from workbench.bench import BenchFailed
 from workbench.bench_verdicts import conclude, met_or_missed
@@ -162,7 +163,9 @@ def visit(url: str, number: int) -> bytes:
 def make_links(running: RunningDesign) -> None:
     links = [{"url": f"https://example.org/{number}", "alias": f"k{number:03d}"} for number in range(LINKS)]
     headers = {"authorization": f"Bearer {running.api_key}"}
-    answer = httpx2.post(f"{running.urls[0]}/api/v1/links/bulk", json={"links": links}, headers=headers, timeout=10.0)
+    answer = httpx2.post(
+        f"{running.urls[0]}/api/v1/links/bulk", json={"links": links}, headers=headers, timeout=10.0, verify=TRUSTS_NOBODY
+    )
     answer.raise_for_status()
 
 
@@ -174,7 +177,7 @@ def start_bare(supervisor: Supervisor) -> str:
     supervisor.start_all([ProcessSpec("bare", "service", argv, url=url)])
     for _ in range(200):
         with contextlib.suppress(httpx2.TransportError):
-            httpx2.get(f"{url}/", timeout=1.0)
+            httpx2.get(f"{url}/", timeout=1.0, verify=TRUSTS_NOBODY)
             return url
         asyncio.run(asyncio.sleep(0.05))
     raise BenchFailed("the bare ASGI app does not answer")

@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx2
 
+from loadtests.plain_http import TRUSTS_NOBODY
+
 REQUEST_S = 10.0
 SOON_S = 30.0  # by then whatever was accepted is counted, and whoever watches has seen it
 PAUSE_S = 0.25
@@ -35,7 +37,9 @@ class Running:
         if service not in self.addresses:
             raise NotSo(f"{service} does not run")
         headers = BROWSER | ({"Authorization": f"Bearer {key}"} if key else {})
-        return httpx2.Client(base_url=f"http://{self.addresses[service]}", headers=headers, timeout=REQUEST_S, trust_env=False)
+        return httpx2.Client(
+            base_url=f"http://{self.addresses[service]}", headers=headers, timeout=REQUEST_S, trust_env=False, verify=TRUSTS_NOBODY
+        )
 
 
 Check = Callable[[Running], str]

@@ -17,6 +17,7 @@ from typing import Literal
 import httpx2
 
 from loadtests.check.record import NodeState
+from loadtests.plain_http import TRUSTS_NOBODY
 
 EVERY_S = 0.2
 ANSWER_WITHIN_S = 0.75
@@ -73,7 +74,7 @@ class Watch:
     @contextlib.asynccontextmanager
     async def looking(self, every_s: float = EVERY_S) -> AsyncIterator[None]:
         """Look every `every_s` until the block is left. A mistake of `on_page` is raised then."""
-        async with httpx2.AsyncClient(timeout=ANSWER_WITHIN_S, trust_env=False) as client:
+        async with httpx2.AsyncClient(timeout=ANSWER_WITHIN_S, trust_env=False, verify=TRUSTS_NOBODY) as client:
             tasks = [asyncio.create_task(self._keep_looking(client, node, every_s)) for node in self.nodes]
             try:
                 yield

@@ -20,6 +20,7 @@ import yaml
 
 from designs.building_blocks.processes import ProcessSpec
 from loadtests.manifest import REPOSITORY
+from loadtests.plain_http import TRUSTS_NOBODY
 from workbench.processes import Supervisor, free_port
 
 OPS = REPOSITORY / "ops"
@@ -68,7 +69,7 @@ class RealPrometheus:
         self._config.write_text(configuration(targets))
         self._folder = folder
         self._supervisor = Supervisor(folder / "logs")
-        self._http = httpx2.Client(base_url=self._url, timeout=10)
+        self._http = httpx2.Client(base_url=self._url, timeout=10, verify=TRUSTS_NOBODY)
 
     def __enter__(self) -> RealPrometheus:
         argv = (

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from loadtests.metrics_page import samples_of
+from loadtests.plain_http import TRUSTS_NOBODY
 from tests.ops.dashboard_files import CHOSEN, dashboards, queries
 from tests.ops.limiter_scene import running_limiter, try_out
 from tests.ops.promql_names import Selector, names
@@ -54,7 +55,7 @@ def exposed_by(design: RunningDesign) -> Exposed:
     """Of all processes together."""
     found: Exposed = {}
     for url in design.metrics_urls:
-        for name, labels, _ in samples_of(httpx2.get(url).text):
+        for name, labels, _ in samples_of(httpx2.get(url, verify=TRUSTS_NOBODY).text):
             known = found.setdefault(name, {})
             for label, value in labels.items():
                 known.setdefault(label, set()).add(value)
@@ -80,7 +81,7 @@ def driven(design: RunningDesign) -> Exposed:
 @pytest.fixture(scope="module")
 def of_the_limiter() -> Exposed:
     """What a limiter exposes once it has refused, would have refused, held a slot, answered Envoy, and been without its store."""
-    with running_limiter() as design, httpx2.Client(base_url=design.urls[0]) as http:
+    with running_limiter() as design, httpx2.Client(base_url=design.urls[0], verify=TRUSTS_NOBODY) as http:
         try_out(design, quota=1)
         http.headers["Authorization"] = f"Bearer {design.api_key}"
 

@@ -13,6 +13,7 @@ import grpc
 import httpx2
 from envoy.service.ratelimit.v3 import rls_pb2, rls_pb2_grpc
 
+from loadtests.plain_http import TRUSTS_NOBODY
 from tests.url_shortener.processes.driving import BROWSER
 from workbench.launch import RunningDesign
 
@@ -43,7 +44,7 @@ class Traffic:
 
     def _run(self, every_s: float, ask: Ask) -> None:
         headers = {"Authorization": f"Bearer {self._api_key}", "User-Agent": BROWSER}
-        with httpx2.Client(headers=headers, timeout=5) as client:
+        with httpx2.Client(headers=headers, timeout=5, verify=TRUSTS_NOBODY) as client:
             for number, url in zip(range(MAX_REQUESTS), itertools.cycle(self._urls), strict=False):
                 if self._over.wait(every_s):
                     return
@@ -56,7 +57,9 @@ class Traffic:
 def visits_and_creates(design: RunningDesign) -> Traffic:
     """Of a URL shortener: visits of one link, creates, and look-ups of what is not there."""
     headers = {"Authorization": f"Bearer {design.api_key}"}
-    code = httpx2.post(f"{design.urls[0]}/api/v1/links", json={"url": "https://example.org"}, headers=headers).json()["code"]
+    code = httpx2.post(
+        f"{design.urls[0]}/api/v1/links", json={"url": "https://example.org"}, headers=headers, verify=TRUSTS_NOBODY
+    ).json()["code"]
 
     def visit(client: httpx2.Client, url: str, _: int) -> None:
         client.get(f"{url}/{code}")

@@ -11,6 +11,7 @@ import httpx2
 import orjson
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from loadtests.plain_http import TRUSTS_NOBODY
 from tests.processes.span_collector import Span
 from workbench.launch import RunningDesign
 
@@ -54,7 +55,7 @@ class Signals:
 
 def page(url: str) -> str:
     """The metrics of the process that answers there."""
-    return httpx2.get(f"{url}/metrics", headers=OPENMETRICS).text
+    return httpx2.get(f"{url}/metrics", headers=OPENMETRICS, verify=TRUSTS_NOBODY).text
 
 
 def logs_of(design: RunningDesign, processes: Iterable[str]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from designs.rate_limiter.limiter import Limiter
 from designs.rate_limiter.limits import Limit
 from designs.rate_limiter.rules import Domain, Rule, RuleSet
 from loadtests.manifest import REPOSITORY
+from loadtests.plain_http import TRUSTS_NOBODY
 from workbench.processes import Supervisor, free_port
 
 CONFIGURATION = REPOSITORY / "designs" / "rate_limiter" / "envoy.yaml"
@@ -108,7 +109,7 @@ async def edge(folder: Path, *, deny: bool = False) -> AsyncIterator[Edge]:
     try:
         # In a thread, since the answer it waits for comes through the service and the API of this loop.
         await asyncio.to_thread(supervisor.start_all, [ProcessSpec("envoy", "edge", argv, {}, url, f"{url}/")])
-        async with httpx2.AsyncClient(base_url=url, timeout=10, trust_env=False) as http:
+        async with httpx2.AsyncClient(base_url=url, timeout=10, trust_env=False, verify=TRUSTS_NOBODY) as http:
             yield Edge(service, http, served)
     finally:
         await asyncio.to_thread(supervisor.stop)

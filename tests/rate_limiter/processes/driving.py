@@ -18,6 +18,7 @@ import orjson
 
 from designs.building_blocks.knobs import build
 from designs.rate_limiter.knobs import LimiterKnobs
+from loadtests.plain_http import TRUSTS_NOBODY
 from tests.processes.driving import PATIENCE_S, metric
 from tests.rate_limiter.service import rule_text
 from workbench.catalogue import design_named
@@ -48,7 +49,7 @@ class Api:
     def __init__(self, design: RunningDesign, replica: int = 0) -> None:
         self.url = design.urls[replica]
         headers = {"Authorization": f"Bearer {design.api_key}"}
-        self.http = httpx2.Client(base_url=self.url, headers=headers, timeout=PATIENCE_S)
+        self.http = httpx2.Client(base_url=self.url, headers=headers, timeout=PATIENCE_S, verify=TRUSTS_NOBODY)
 
     def __enter__(self) -> Api:
         return self

@@ -25,6 +25,7 @@ import orjson
 
 from designs.building_blocks.knobs import build
 from designs.url_shortener.knobs import ShortenerKnobs
+from loadtests.plain_http import TRUSTS_NOBODY
 from tests.processes.driving import PATIENCE_S, PAUSE_AFTER_ERRORS_S, Load, metric
 from workbench.catalogue import design_named
 from workbench.launch import RunningDesign
@@ -48,7 +49,7 @@ class Api:
     def __init__(self, url: str, api_key: str) -> None:
         self.url = url
         headers = {"Authorization": f"Bearer {api_key}", "User-Agent": BROWSER}
-        self.http = httpx2.Client(base_url=url, headers=headers, timeout=PATIENCE_S)
+        self.http = httpx2.Client(base_url=url, headers=headers, timeout=PATIENCE_S, verify=TRUSTS_NOBODY)
 
     def __enter__(self) -> Api:
         return self
