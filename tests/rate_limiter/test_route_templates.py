@@ -105,5 +105,6 @@ paths = st.lists(st.sampled_from(["api", "v1", "in", "items", "7", "special", "t
 
 @given(path=paths, method=st.sampled_from(["GET", "PUT", "DELETE"]))
 def test_what_is_unmatched_here_the_framework_answers_with_404_or_a_redirect_and_nothing_else_is(path: str, method: str) -> None:
-    status = TestClient(API).request(method, path, follow_redirects=False).status_code
+    # With its host: to a client, a path that begins with // alone would name another one.
+    status = TestClient(API).request(method, "http://testserver" + path, follow_redirects=False).status_code
     assert (template(path, method) == UNMATCHED) == (status in (404, 307))
