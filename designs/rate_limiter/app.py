@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from starlette.types import ASGIApp
@@ -29,7 +28,7 @@ def create_app(knobs: LimiterKnobs, settings: LimiterSettings, clock_us: Callabl
     """The ASGI application of one replica; it connects when its lifespan starts. Raises ValueError for what it can't do without."""
     traces = traces_for("rate_limiter", settings.process_name, knobs.traces, settings.traces_endpoint)
     telemetry = Telemetry("rate_limiter", VERSION, metrics=knobs.metrics == "on", traces=traces)
-    replica = assemble(knobs, settings, telemetry, clock_us or (lambda: time.time_ns() // 1000))
+    replica = assemble(knobs, settings, telemetry, clock_us)
     app = routed(
         replica,
         running,

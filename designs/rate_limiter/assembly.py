@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ import structlog
 
 from designs.building_blocks.dependencies import keep_watch
 from designs.building_blocks.fault_hooks import FaultHooks
+from designs.building_blocks.steady_clock import steady_clock
 from designs.building_blocks.telemetry import Telemetry
 from designs.rate_limiter.headers import headers_of
 from designs.rate_limiter.knobs import LimiterKnobs
@@ -23,16 +25,24 @@ from designs.rate_limiter.store_parts import StoreParts
 log = structlog.get_logger()
 
 
-def assemble(knobs: LimiterKnobs, settings: LimiterSettings, telemetry: Telemetry, clock_us: Callable[[], int]) -> Replica:
+def wall_clock_us() -> int:
+    return time.time_ns() // 1000
+
+
+def assemble(
+    knobs: LimiterKnobs, settings: LimiterSettings, telemetry: Telemetry, clock_us: Callable[[], int] | None = None
+) -> Replica:
     """Choose the backends and put the replica together; nothing is started. Raises ValueError for what can't be done without."""
+    # What is counted in this process alone goes by its own clock; what others count in too, by the time of day, or the store's.
+    wall_us, own_us = clock_us or wall_clock_us, clock_us or steady_clock()
     hooks = FaultHooks.open(settings.fault_file) if settings.fault_file is not None else None
     if hooks is not None:
-        clock_us = hooks.clock_us(clock_us)
+        wall_us, own_us = hooks.clock_us(wall_us), hooks.clock_us(own_us)
         telemetry.observe_faults(hooks)
     rule_file = RuleFile(
         settings.rules, knobs.algorithm, knobs.on_store_down, leased=knobs.store == "local_lease", tell=_tell_of_rules
     )
-    stores = StoreParts(knobs, settings, telemetry, clock_us, hooks)
+    stores = StoreParts(knobs, settings, telemetry, wall_us, own_us, hooks)
     limiter = Limiter(stores.store, stores.fallback, rule_file.rules)
     replica = Replica(
         knobs,
@@ -40,7 +50,7 @@ def assemble(knobs: LimiterKnobs, settings: LimiterSettings, telemetry: Telemetr
         telemetry,
         limiter,
         rule_file,
-        partial(headers_of, style=knobs.headers, pk_key=settings.partition_key(), clock_us=clock_us),
+        partial(headers_of, style=knobs.headers, pk_key=settings.partition_key(), clock_us=wall_us),
         settings.callers(),
         settings.admin_key.get_secret_value() if settings.admin_key is not None else None,
         stores.memories,

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Scope
 
 from designs.building_blocks.client_address import NOBODY, TrustedProxies
+from designs.building_blocks.steady_clock import steady_clock
 from designs.rate_limiter.backends.memory import MemoryLimitStore
 from designs.rate_limiter.client import LimiterClient
 from designs.rate_limiter.limiter import Limiter
@@ -94,5 +95,5 @@ def standalone() -> ASGIApp:
     if url:
         return create_app(LimiterClient(url, SecretStr(key)))
     rules = parse_rules(Path(__file__).with_name("rules.example.yaml").read_text())
-    store = MemoryLimitStore(lambda: time.time_ns() // 1000)
+    store = MemoryLimitStore(steady_clock())
     return create_app(Limiter(store, store, lambda: rules))  # memory is never away, so nothing falls back

@@ -45,11 +45,12 @@ class StoreParts:
         knobs: LimiterKnobs,
         settings: LimiterSettings,
         telemetry: Telemetry,
-        clock_us: Callable[[], int],
+        wall_us: Callable[[], int],
+        own_us: Callable[[], int],
         hooks: FaultHooks | None,
     ) -> None:
         self.server = dependency("redis" if knobs.needs_redis else "store")
-        self.fallback = MemoryLimitStore(clock_us, knobs.memory_keys)
+        self.fallback = MemoryLimitStore(own_us, knobs.memory_keys)
         self.memories = [self.fallback]
         self.lease: Any = None
         breaker = CircuitBreaker(time.monotonic) if knobs.breaker == "on" else None
@@ -63,7 +64,7 @@ class StoreParts:
             AT_ONCE,
             int(knobs.deadline_ms / DECISION_MS),
         )
-        self._plain: Any = self._opened(knobs, settings, clock_us)
+        self._plain: Any = self._opened(knobs, settings, wall_us, own_us)
         slowed = hooks.slowed(self._plain, VERBS) if hooks is not None else self._plain
         timed = telemetry.timed_port(slowed, "redis" if knobs.needs_redis else knobs.store, VERBS)
         waits = knobs.store != "memory" or hooks is not None
@@ -76,15 +77,17 @@ class StoreParts:
             self.lease = LocalLeaseStore(self.store, knobs.lease_size, int(knobs.lease_ms * 1000), monotonic_us)
             self.store = self.lease
 
-    def _opened(self, knobs: LimiterKnobs, settings: LimiterSettings, clock_us: Callable[[], int]) -> LimitStore:
+    def _opened(
+        self, knobs: LimiterKnobs, settings: LimiterSettings, wall_us: Callable[[], int], own_us: Callable[[], int]
+    ) -> LimitStore:
         if knobs.store == "memory":
-            memory = MemoryLimitStore(clock_us, knobs.memory_keys)
+            memory = MemoryLimitStore(own_us, knobs.memory_keys)
             self.memories.append(memory)
             return memory
         if knobs.store == "sqlite":
             from designs.rate_limiter.backends.sqlite import SqliteLimitStore
 
-            return SqliteLimitStore(settings.limits_file, clock_us)
+            return SqliteLimitStore(settings.limits_file, wall_us)
         if settings.redis_url is None:
             raise ValueError(f"store={knobs.store} needs Redis; set REDIS_URL, or choose store=memory or sqlite")
         from designs.building_blocks.redis_connection import connect
@@ -93,7 +96,7 @@ class StoreParts:
         # The guard gives up first: the driver's own time-out is for pings, and for what is left of a call that was given up.
         waits_s = max(PROBE_WITHIN_S, knobs.deadline_ms / 1000)
         client = connect(settings.redis_url.get_secret_value(), waits_s, max_connections=AT_ONCE)
-        return RedisLimitStore(client, clock_us if knobs.clock == "client" else None)
+        return RedisLimitStore(client, wall_us if knobs.clock == "client" else None)
 
     def _heard(self, well: bool) -> None:
         self.server.hear(CALLS, well)

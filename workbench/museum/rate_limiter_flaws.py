@@ -152,10 +152,10 @@ WHOLE_SECONDS = "local t = call('TIME')\nlocal now = t[1] * 1000000\n"
 
 
 def counts_by_its_own_clock(
-    self: StoreParts, knobs: LimiterKnobs, settings: LimiterSettings, clock_us: Callable[[], int]
+    self: StoreParts, knobs: LimiterKnobs, settings: LimiterSettings, wall_us: Callable[[], int], own_us: Callable[[], int]
 ) -> LimitStore:
     """The time is sent along. A replica that is fast finds everybody's bucket full again."""
-    return _opened(self, knobs.model_copy(update={"clock": "client"}), settings, clock_us)
+    return _opened(self, knobs.model_copy(update={"clock": "client"}), settings, wall_us, own_us)
 
 
 # -- units ---------------------------------------------------------------------------------------------------------------------
@@ -224,8 +224,8 @@ def patience_without_end(self: Patience, port: Any, verbs: Any, kind: Any) -> An
     return _guard(endless, port, verbs, kind)
 
 
-def connect_by_default(url: str, timeout_s: float) -> Any:
-    """... and the driver's own time-outs are none, or some seconds."""
+def connect_by_default(url: str, timeout_s: float, max_connections: int = 0) -> Any:
+    """... and the driver's own time-outs are none, or some seconds, and of connections it opens as many as are asked for."""
     import redis.asyncio as aioredis
 
     return aioredis.Redis.from_url(url, protocol=2)

@@ -55,7 +55,7 @@ class Md5PrefixCodes:
 
 
 def md5_prefix_codes(
-    knobs: ShortenerKnobs, store_lease: Callable[[str, int], Awaitable[int]], counter_lease: Any, key: bytes, *_: Any
+    knobs: ShortenerKnobs, store_lease: Callable[[str, int], Awaitable[int]], counter_lease: Any, key: bytes, clock_us: Any = None
 ) -> CodeSource:
     return Md5PrefixCodes(knobs.code_length)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,6 +50,18 @@ def test_an_exhibit_names_checks_schedules_knobs_and_parts_that_there_are(exhibi
         assert new.startswith("workbench.museum."), "and only for parts of the museum"
     for said in (exhibit.title, exhibit.wrong, exhibit.seen_in, exhibit.tempting, exhibit.right_way):
         assert said
+
+
+@pytest.mark.parametrize("exhibit", exhibits().values(), ids=lambda exhibit: exhibit.name)
+def test_a_part_takes_what_the_one_takes_that_it_stands_in_for(exhibit: Exhibit) -> None:
+    for old, new in exhibit.swaps.items():
+        right, flawed = getattr(*place(old)), getattr(*place(new))
+        if callable(right):
+            takes = [
+                each for each in signature(right).parameters.values() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+            ]
+            by_name = {each.name for each in takes if each.kind is each.KEYWORD_ONLY or each.default is not each.empty}
+            signature(flawed).bind(*(each for each in takes if each.name not in by_name), **dict.fromkeys(by_name))
 
 
 def test_every_part_of_the_museum_is_shown() -> None:
