@@ -133,7 +133,8 @@ async def a_replica_that_is_fast_lets_nobody_in(exhibit: Exhibit, folder: Path, 
     nobody: Any = None  # what is opened for Redis needs nothing of the other parts
     clocks: list[Callable[[], int]] = [lambda: time.time_ns() // 1000, lambda: time.time_ns() // 1000 + HOUR_US]
     async with redis_client(redis_url):
-        stores = [store_parts.StoreParts._opened(nobody, LimiterKnobs(deadline_ms=5_000), settings, clock) for clock in clocks]
+        turned = LimiterKnobs(deadline_ms=5_000)
+        stores = [store_parts.StoreParts._opened(nobody, turned, settings, clock, clock) for clock in clocks]
         try:
             return [(await store.take([demand(5, cost=5)])).allowed for store in stores] == [True, False]
         finally:
